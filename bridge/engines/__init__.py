@@ -1,0 +1,38 @@
+"""HTTP/2 engines under the gRPC frontend and the client. See ``bridge.engines.base`` for the seam.
+
+The engine is imported when it is first used, so that ``import bridge`` stays fast.
+"""
+
+from __future__ import annotations
+
+from bridge.engines.base import Channel, ChannelOptions, ServerEngine, ServerOptions
+from bridge.errors import invalid_argument
+
+__all__ = ["ENGINES", "connect", "serve"]
+
+ENGINES = ("grpcio",)
+"""Names of the engines, the default first."""
+
+
+def _check(engine: str) -> None:
+    if engine not in ENGINES:
+        raise invalid_argument("engine", f"unknown engine; there is {', '.join(ENGINES)}", reason="CONFIG")
+
+
+def connect(target: str, options: ChannelOptions | None = None, *, engine: str = ENGINES[0]) -> Channel:
+    """A channel to ``host:port``, ``dns:///name:port`` or ``unix:/path``. It connects when first used.
+
+    Must be called in a running event loop. Raises ``BridgeError`` INVALID_ARGUMENT for a target that is none.
+    """
+    _check(engine)
+    from bridge.engines.grpcio_channel import GrpcioChannel
+
+    return GrpcioChannel(target, options or ChannelOptions())
+
+
+def serve(options: ServerOptions, *, engine: str = ENGINES[0]) -> ServerEngine:
+    """A server engine that listens nowhere yet. Must be called in a running event loop."""
+    _check(engine)
+    from bridge.engines.grpcio_server import GrpcioServer
+
+    return GrpcioServer(options)

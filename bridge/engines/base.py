@@ -1,0 +1,157 @@
+"""The engine seam: HTTP/2 and gRPC's framing below, messages as bytes above.
+
+An engine moves bytes, metadata, deadlines, cancellation and status; it knows no message of ours. Server side: a frontend
+hands it ``Method`` records. Client side: ``connect`` gives a ``Channel``. Failures are ``BridgeError`` in both
+directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.call import Headers
+
+__all__ = [
+    "Channel",
+    "ChannelOptions",
+    "ClientTls",
+    "Method",
+    "ServerCall",
+    "ServerEngine",
+    "ServerOptions",
+    "ServerTls",
+    "Unary",
+    "UnaryStream",
+]
+
+
+class ServerCall(Protocol):
+    """One RPC, as an engine shows it to the method that answers."""
+
+    @property
+    def headers(self) -> Headers:
+        """Text metadata, keys in lower case; binary (``-bin``) entries are left out."""
+
+    @property
+    def peer(self) -> str:
+        """Address of the client: ``ipv4:127.0.0.1:5000``, ``unix:``."""
+
+    @property
+    def principal(self) -> str:
+        """Who the client proved to be; empty without authentication."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client's deadline; ``None`` if it has none."""
+
+    async def write(self, message: bytes) -> None:
+        """Sends a message of a stream; returns when flow control has room for more."""
+
+
+Unary = Callable[[ServerCall, bytes], Awaitable[bytes]]
+"""Answers a request with one message. Raises ``BridgeError`` for any other status."""
+UnaryStream = Callable[[ServerCall, bytes], Awaitable[None]]
+"""Answers a request with messages given to ``call.write``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service."""
+
+    path: str
+    """``/package.Service/Method``."""
+    unary: Unary | None = None
+    stream: UnaryStream | None = None
+    """Exactly one of the two is set."""
+    public: bool = False
+    """Answered without authentication (health)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Certificates of a server, as PEM."""
+
+    certificate: bytes
+    private_key: bytes
+    client_ca: bytes | None = None
+    """If set, clients must show a certificate of this authority (mTLS)."""
+
+
+Authenticate = Callable[[Headers], str]
+"""Says who a client is by its metadata; raises ``BridgeError`` UNAUTHENTICATED."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a server engine enforces by itself."""
+
+    max_message_bytes: int
+    max_metadata_bytes: int
+    max_concurrent_streams: int
+    tls: ServerTls | None = None
+    authenticate: Authenticate | None = None
+    reflection: bool = False
+
+
+class ServerEngine(Protocol):
+    """Answers RPCs on addresses."""
+
+    def listen(self, address: str) -> str:
+        """Binds an address (``host:port``, port 0 for any, or ``unix:/path``); returns the bound one.
+
+        Raises ``BridgeError`` ALREADY_EXISTS if somebody else is there.
+        """
+
+    async def start(self, methods: Sequence[Method]) -> None:
+        """Begins to answer."""
+
+    async def aclose(self, grace: float) -> None:
+        """Takes no new calls, lets running ones go on for at most ``grace`` seconds, then cancels them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Certificates of a client, as PEM."""
+
+    ca: bytes | None = None
+    """Whom to trust; ``None``: the system's authorities."""
+    certificate: bytes | None = None
+    private_key: bytes | None = None
+    server_name: str | None = None
+    """Name to expect in the server's certificate, if not that of the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """How a client connects."""
+
+    tls: ClientTls | None = None
+    max_message_bytes: int = 16 * 1024 * 1024
+    keepalive: float = 60.0
+    """Seconds without traffic after which the connection is probed, while calls are running."""
+    own_connection: bool = False
+    """Do not share a connection with other channels to the same address (for pools)."""
+
+
+class Channel(Protocol):
+    """A connection to a server that is made, kept and remade by itself."""
+
+    async def unary(
+        self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None
+    ) -> bytes:
+        """Sends a request and returns the answer. Raises ``BridgeError``."""
+
+    def stream(
+        self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Sends a request and returns the answers as they come.
+
+        The iterator is an async generator: closing it early (``aclose``) cancels the call on the server.
+        """
+
+    async def ready(self) -> None:
+        """Returns when connected; bound it by ``asyncio.timeout``."""
+
+    async def aclose(self) -> None:
+        """Cancels what runs and closes the connection."""

@@ -1,0 +1,180 @@
+"""The server half of the engine seam on grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from bridge.call import Headers
+from bridge.engines.base import Method, ServerOptions
+from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.status import DETAILS_KEY, to_status, wire_message
+
+__all__ = ["GrpcioServer"]
+
+log = logging.getLogger("bridge.engine")
+
+_STATUS = {code: grpc.StatusCode[code.name] for code in Code}
+
+# grpcio reports "no deadline" as a time so far away that no deadline can be meant (about 292 years).
+_FOREVER = 10.0 * 365 * 86400
+
+
+class _Call:
+    """A ServerCall over a ServicerContext."""
+
+    __slots__ = ("_context", "_headers", "principal", "write")
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._headers: Headers | None = None
+        self.principal = ""
+        self.write = context.write
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            metadata = self._context.invocation_metadata() or ()
+            self._headers = {key: value for key, value in metadata if isinstance(value, str)}
+        return self._headers
+
+    @property
+    def peer(self) -> str:
+        return str(self._context.peer())
+
+    def time_remaining(self) -> float | None:
+        remaining: float | None = self._context.time_remaining()
+        return None if remaining is None or remaining > _FOREVER else remaining
+
+    def certificate_name(self) -> str:
+        """Common name of the client's verified certificate, or empty."""
+        names = self._context.auth_context().get("x509_common_name") or ()
+        return names[0].decode("utf-8", "replace") if names else ""
+
+
+class GrpcioServer:
+    """Answers RPCs by grpc.aio."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._server = grpc.aio.server(
+            options=[
+                # Two servers on one port would share its traffic by turns.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", options.max_message_bytes),
+                ("grpc.max_metadata_size", options.max_metadata_bytes),
+                ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
+                ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+            ]
+        )
+        self._credentials: Any = None
+        if (tls := options.tls) is not None:
+            self._credentials = grpc.ssl_server_credentials(
+                [(tls.private_key, tls.certificate)],
+                root_certificates=tls.client_ca,
+                require_client_auth=tls.client_ca is not None,
+            )
+
+    def listen(self, address: str) -> str:
+        try:
+            if self._credentials is None or address.startswith("unix:"):
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            raise BridgeError(
+                Code.ALREADY_EXISTS,
+                f"cannot listen on {address}: it is in use or not an address of this machine; "
+                "choose another with --listen, or port 0 for any free one",
+                reason="ADDRESS_IN_USE",
+            ) from error
+        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+    async def start(self, methods: Sequence[Method]) -> None:
+        services: dict[str, dict[str, Any]] = {}
+        for method in methods:
+            _, service, name = method.path.split("/")
+            services.setdefault(service, {})[name] = self._handler(method)
+        self._server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(service, handlers) for service, handlers in services.items())
+        )
+        if self._options.reflection:
+            from grpc_reflection.v1alpha import reflection
+
+            reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server)
+        await self._server.start()
+
+    async def aclose(self, grace: float) -> None:
+        await self._server.stop(grace)
+
+    def _handler(self, method: Method) -> Any:
+        admit = self._admission(method)
+
+        async def unary(request: bytes, context: Any) -> bytes:
+            call = _Call(context)
+            try:
+                if admit is not None:
+                    call.principal = admit(call)
+                return await method.unary(call, request)  # type: ignore[misc]
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the edge of the server: every failure becomes a status
+                await _abort(context, error)
+                raise  # not reached: abort raises
+
+        async def stream(request: bytes, context: Any) -> None:
+            call = _Call(context)
+            try:
+                if admit is not None:
+                    call.principal = admit(call)
+                await method.stream(call, request)  # type: ignore[misc]
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above
+                await _abort(context, error)
+
+        if method.unary is not None:
+            return grpc.unary_unary_rpc_method_handler(unary)
+        return grpc.unary_stream_rpc_method_handler(stream)
+
+    def _admission(self, method: Method) -> Callable[[_Call], str] | None:
+        """What says who a caller is, or None where nobody has to say."""
+        authenticate = self._options.authenticate
+        mutual = self._options.tls is not None and self._options.tls.client_ca is not None
+        if method.public or (authenticate is None and not mutual):
+            return None
+
+        def admit(call: _Call) -> str:
+            if authenticate is not None:
+                return authenticate(call.headers)
+            return f"mtls:{call.certificate_name()}"
+
+        return admit
+
+
+async def _abort(context: Any, error: BaseException) -> None:
+    """Ends the RPC with the status of an error. Raises, as ``ServicerContext.abort`` does."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, BridgeError):
+        error_id = secrets.token_hex(8)
+        log.error("a bug in tool-bridge (error id %s)", error_id, exc_info=error)
+        error = BridgeError(
+            Code.INTERNAL,
+            f"the server failed in its own code; its log has the details under error id {error_id}",
+            reason="INTERNAL",
+            details=ErrorDetails(metadata={"error_id": error_id}),
+        )
+    context.set_trailing_metadata(((DETAILS_KEY, to_status(error)),))
+    await context.abort(_STATUS[error.code], wire_message(error))
+

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bridge.errors import BridgeError
+
 if TYPE_CHECKING:
     from bridge.host import Host
 
@@ -81,6 +83,8 @@ class ToolCall:
     """Whether chunks reach the caller; if not, a streaming tool collects or is refused."""
     emit: Emit = _nowhere
     """Where chunks go."""
+    answer: Callable[[BridgeError], None] | None = None
+    """Answers the caller at once, while the tool is still dying; ``None`` where the transport cannot."""
     size: int = 0
     """Bytes of the request on its wire."""
     peer: str = ""

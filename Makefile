@@ -1,0 +1,69 @@
+# The project's chores. `make run` and `make test` need nothing but Python >= 3.11.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+# The lowest grpcio-tools we support: stubs made by it work with every later runtime.
+PROTO_VENV := .venv-proto
+PROTO_TOOLS := grpcio-tools==1.76.0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types layers proto proto-check bench clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "tool-bridge needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[numpy]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(STAMP)
+
+run: $(STAMP) ## set up, then show the bridge at work: host, server and client as processes
+	$(BIN)/bridge demo
+
+test: $(DEV_STAMP) ## set up, then run all tests
+	$(BIN)/python -m pytest
+
+check: lint types layers proto-check ## formatter, linter, types, import layers, stubs
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/buf lint proto
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+layers: $(DEV_STAMP)
+	$(BIN)/lint-imports
+
+$(PROTO_VENV)/.installed: Makefile
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check '$(PROTO_TOOLS)'
+	@touch $@
+
+proto: $(PROTO_VENV)/.installed ## generate bridge/v1 from proto/
+	$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/bridge/v1/*.proto
+
+proto-check: $(PROTO_VENV)/.installed
+	@out=$$(mktemp -d) && $(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iproto --python_out=$$out --pyi_out=$$out \
+	  --grpc_python_out=$$out proto/bridge/v1/*.proto && \
+	for file in $$out/bridge/v1/*; do cmp "$$file" bridge/v1/$$(basename "$$file") || \
+	  { echo "bridge/v1 is stale: run make proto"; exit 1; }; done; rm -rf "$$out"
+
+bench: $(STAMP) ## measure, beside a bare grpc.aio echo and the peers
+	$(BIN)/python -m bench
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) $(PROTO_VENV) .venv-bench-* dist build

@@ -1,0 +1,7 @@
+"""Values in ``google.protobuf.Any``: the one codec of server, host and client. ``docs/values.md`` has the table."""
+
+from bridge.codec.api import decode, encode, pack, register_message
+from bridge.codec.base import DEFAULT_LIMITS, Limits
+from bridge.codec.tensors import Tensor
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "Tensor", "decode", "encode", "pack", "register_message"]

@@ -1,0 +1,369 @@
+"""The configuration of a server: what can be set, settled once at the entrance of the process.
+
+Defaults < TOML file < ``BRIDGE_*`` environment < flags. Every setting is one field of ``ServerConfig`` with its
+default, limits and help beside it; flags, environment names and ``docs/configuration.md`` are made from them. Nothing
+else in the package reads the environment: the command line passes ``os.environ`` to ``settle``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bridge.errors import BridgeError, FieldViolation
+from bridge.listeners import parse_address
+from bridge.settings import (
+    Setting,
+    Source,
+    about,
+    convert,
+    read_environment,
+    read_file,
+    read_flags,
+    refuse,
+    settings_of,
+    show,
+    unknown,
+)
+
+__all__ = ["DEFAULT_FILE", "SETTINGS", "ServerConfig", "Setting", "Settled", "Source", "markdown", "settle"]
+
+DEFAULT_FILE = "bridge.toml"
+"""Read from the current folder if it is there and no other file is named."""
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+DAY = 86400.0
+
+
+def _address(text: str) -> str | None:
+    try:
+        parse_address(text)
+    except BridgeError as error:
+        return error.message
+    return None
+
+
+def _optional_address(text: str) -> str | None:
+    return _address(text) if text else None
+
+
+def _target(text: str) -> str | None:
+    """Where a client connects to: gRPC's name resolution may be asked for by its scheme."""
+    return _optional_address(text.removeprefix("dns:///"))
+
+
+def _addresses(texts: tuple[str, ...]) -> str | None:
+    if not texts:
+        return "at least one address is needed"
+    if len(set(texts)) < len(texts):
+        return "an address is there twice"
+    return next((problem for text in texts if (problem := _address(text))), None)
+
+
+def _specs(texts: tuple[str, ...]) -> str | None:
+    return "an adapter is an empty text" if not all(texts) else None
+
+
+def _tracing(text: str) -> str | None:
+    if text in ("auto", "off") or re.match(r"https?://[^\s/]+", text):
+        return None
+    return "allowed: auto, off, or the endpoint of an OTLP collector (http://host:4317)"
+
+
+_ADDRESSES, _SECURITY, _CALLS = "Adapters and addresses", "Security", "Calls and limits"
+_SESSIONS, _OBSERVE = "Sessions of the host", "Logs, traces and metrics"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Everything a server can be told. Durations are seconds; sizes are bytes; empty text or no path means "not set".
+
+    Raises:
+        BridgeError: INVALID_ARGUMENT, reason ``CONFIG``, with a violation for each wrong field.
+    """
+
+    adapters: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            _ADDRESSES,
+            "Adapters to serve: package.module:Class, path/to/file.py:Class, or the name of an installed entry point.",
+            check=_specs,
+            flag="ADAPTER",
+        ),
+    )
+    listen: tuple[str, ...] = field(
+        default=("127.0.0.1:50051",),
+        metadata=about(
+            _ADDRESSES,
+            "Addresses to serve: host:port (port 0: any free one), unix:/path, or unix: for one of the user's own.",
+            check=_addresses,
+        ),
+    )
+    host: str = field(
+        default="",
+        metadata=about(
+            _ADDRESSES, "Address of the HostService that owns sessions; empty: this server has its own.", check=_target
+        ),
+    )
+    engine: Literal["grpcio"] = field(
+        default="grpcio", metadata=about(_ADDRESSES, "HTTP/2 implementation under the gRPC frontend.")
+    )
+    ready_file: Path | None = field(
+        default=None,
+        metadata=about(
+            _ADDRESSES, "File to write, all at once, when the server is ready: JSON with `addresses` and `pid`."
+        ),
+    )
+    reflection: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=about(_ADDRESSES, "gRPC reflection; auto: only if every address is loopback or a Unix socket."),
+    )
+
+    insecure: bool = field(
+        default=False,
+        metadata=about(
+            _SECURITY, "Serve addresses that other machines can reach without TLS or without authentication."
+        ),
+    )
+    tls_cert: Path | None = field(default=None, metadata=about(_SECURITY, "Certificate chain of the server (PEM)."))
+    tls_key: Path | None = field(default=None, metadata=about(_SECURITY, "Private key of the server (PEM, mode 600)."))
+    tls_client_ca: Path | None = field(
+        default=None, metadata=about(_SECURITY, "Authority whose certificates clients must show (PEM): mutual TLS.")
+    )
+    tokens: Path | None = field(
+        default=None,
+        metadata=about(
+            _SECURITY, "File of bearer tokens, `name token` on a line (mode 600); read again when it changes."
+        ),
+    )
+    write_client: Path | None = field(
+        default=None,
+        metadata=about(
+            _SECURITY, "File to write with what a client needs to connect: address, authority, token file (JSON)."
+        ),
+    )
+    redact_errors: bool = field(
+        default=False, metadata=about(_SECURITY, "Hide the messages of tools' exceptions from clients.")
+    )
+    debug: bool = field(default=False, metadata=about(_SECURITY, "Send tracebacks to clients."))
+
+    default_timeout: float = field(
+        default=300.0,
+        metadata=about(_CALLS, "Seconds a call may take if its client sets no deadline.", low=0.001, high=30 * DAY),
+    )
+    max_timeout: float = field(
+        default=3600.0,
+        metadata=about(_CALLS, "Most seconds a call may take, whatever its client asks.", low=0.001, high=30 * DAY),
+    )
+    grace: float = field(
+        default=10.0, metadata=about(_CALLS, "Seconds running calls may go on after SIGTERM.", low=0.0, high=DAY)
+    )
+    max_message_bytes: int = field(
+        default=16 * MIB, metadata=about(_CALLS, "Largest message, in and out.", low=KIB, high=2 * GIB - 1)
+    )
+    max_metadata_bytes: int = field(
+        default=16 * KIB, metadata=about(_CALLS, "Largest metadata of a call.", low=8 * KIB, high=MIB)
+    )
+    max_concurrent_calls: int = field(
+        default=256, metadata=about(_CALLS, "Calls of tools at one time.", low=1, high=1_000_000)
+    )
+    max_in_flight_bytes: int = field(
+        default=256 * MIB,
+        metadata=about(_CALLS, "Bytes of requests held at one time, over all calls.", low=KIB, high=1024 * GIB),
+    )
+    threads: int = field(
+        default=min(32, max(8, 4 * (os.cpu_count() or 1))),
+        metadata=about(_CALLS, "Threads for synchronous tools.", low=1, high=1024, default_text="4 per CPU, 8 to 32"),
+    )
+    queue_size: int = field(
+        default=256,
+        metadata=about(_CALLS, "Calls that may wait for a thread; one more is refused.", low=0, high=1_000_000),
+    )
+    isolation: Literal["", "inline", "thread"] = field(
+        default="",
+        metadata=about(
+            _CALLS, "Where tools run that do not say; empty: asynchronous ones inline, synchronous ones in a thread."
+        ),
+    )
+
+    session_ttl: float = field(
+        default=3600.0,
+        metadata=about(_SESSIONS, "Seconds a session lives without being used.", low=1.0, high=365 * DAY),
+    )
+    max_sessions: int = field(
+        default=10_000, metadata=about(_SESSIONS, "Open sessions at one time.", low=1, high=10_000_000)
+    )
+    max_variables: int = field(
+        default=1000, metadata=about(_SESSIONS, "Variables of one session.", low=1, high=1_000_000)
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = field(
+        default="info", metadata=about(_OBSERVE, "Least severe lines to log.")
+    )
+    log_format: Literal["auto", "console", "json"] = field(
+        default="auto", metadata=about(_OBSERVE, "Form of log lines; auto: console on a terminal, otherwise json.")
+    )
+    audit: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=about(
+            _OBSERVE, "One log line for each call, without values; auto: if clients have to authenticate themselves."
+        ),
+    )
+    tracing: str = field(
+        default="auto",
+        metadata=about(
+            _OBSERVE,
+            "OpenTelemetry tracing: off, an OTLP endpoint (http://host:4317), or auto: what the process has set up.",
+            check=_tracing,
+        ),
+    )
+    metrics: str = field(
+        default="",
+        metadata=about(
+            _OBSERVE, "Address of a Prometheus endpoint, such as 127.0.0.1:9464; empty: none.", check=_optional_address
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        problems = [
+            FieldViolation(setting.key, problem)
+            for setting in SETTINGS
+            if (problem := setting.problem(getattr(self, setting.key)))
+        ]
+        refuse(problems or _contradictions(self))
+
+
+def _contradictions(config: ServerConfig) -> list[FieldViolation]:
+    """What each setting may be and both together may not."""
+    found = []
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing, there = ("tls_key", "tls_cert") if config.tls_key is None else ("tls_cert", "tls_key")
+        found.append(FieldViolation(missing, f"needed, because {there} is set"))
+    if config.tls_client_ca is not None and config.tls_cert is None:
+        found.append(FieldViolation("tls_client_ca", "needs tls_cert and tls_key"))
+    if config.default_timeout > config.max_timeout:
+        found.append(FieldViolation("default_timeout", f"is more than max_timeout ({config.max_timeout:g})"))
+    if config.max_message_bytes > config.max_in_flight_bytes:
+        limit = f"is more than max_in_flight_bytes ({config.max_in_flight_bytes})"
+        found.append(FieldViolation("max_message_bytes", f"{limit}: the largest message could never be taken"))
+    if config.debug and config.redact_errors:
+        found.append(FieldViolation("debug", "sends tracebacks, which redact_errors is to hide; choose one of them"))
+    return found
+
+
+SETTINGS: tuple[Setting, ...] = tuple(settings_of(ServerConfig))
+"""The one table of settings, in the order of the documentation."""
+_BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A configuration and where each value of it came from."""
+
+    config: ServerConfig
+    provenance: Mapping[str, Source]
+
+    def describe(self) -> list[tuple[str, str, str, str]]:
+        """Key, value, source and help of every setting, for people."""
+        return [
+            (setting.key, show(getattr(self.config, setting.key)), str(self.provenance[setting.key]), setting.help)
+            for setting in SETTINGS
+        ]
+
+
+def settle(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    folder: Path | None = None,
+) -> Settled:
+    """Settles the configuration.
+
+    Args:
+        file: TOML file with a table ``[server]``; without it the one that ``BRIDGE_CONFIG`` names, and without that
+            ``bridge.toml`` in ``folder`` if there is one. Relative paths in it begin at its own folder.
+        environ: usually ``os.environ``. Variables that are empty count as not set.
+        flags: by key; ``None`` and empty lists count as not given.
+        folder: where to look for ``bridge.toml``; the current one by default.
+
+    Raises:
+        BridgeError: INVALID_ARGUMENT, reason ``CONFIG``, naming every wrong key and where it was set.
+    """
+    environ = environ or {}
+    values: dict[str, Any] = {}
+    provenance = {setting.key: Source("default") for setting in SETTINGS}
+    problems: list[FieldViolation] = []
+    for key, raw, source in _given(_choose_file(file, environ, folder), environ, flags or {}):
+        if (setting := _BY_KEY.get(key)) is None:
+            problems.append(FieldViolation(key, unknown(key, source, _BY_KEY)))
+            continue
+        value = _expand(convert(setting, raw, source), environ)
+        if problem := setting.problem(value):
+            problems.append(FieldViolation(key, f"set by {source}: {problem}"))
+        values[key], provenance[key] = value, source
+    refuse(problems)
+    try:
+        config = ServerConfig(**values)
+    except BridgeError as error:
+        # Only contradictions are left, and they name the settings that do not go together.
+        refuse([FieldViolation(v.field, v.description + _origins(v, provenance)) for v in error.violations])
+        raise
+    return Settled(config, provenance)
+
+
+def _given(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Source]]:
+    """Key, value and source of all that is set, what counts most at the end."""
+    if file is not None:
+        yield from read_file(file, "server")
+    yield from read_environment(environ, _BY_KEY)
+    yield from read_flags(flags, _BY_KEY)
+
+
+def _choose_file(file: Path | None, environ: Mapping[str, str], folder: Path | None) -> Path | None:
+    if file is not None:
+        return file
+    if named := environ.get("BRIDGE_CONFIG"):
+        return Path(named)
+    usual = (folder or Path()) / DEFAULT_FILE
+    return usual if usual.exists() else None
+
+
+def _expand(value: Any, environ: Mapping[str, str]) -> Any:
+    """``unix:`` as the path it means in this environment; no setting that is no address looks like it."""
+    if isinstance(value, tuple):
+        return tuple(_expand(item, environ) for item in value)
+    return str(parse_address(value, environ)) if value == "unix:" else value
+
+
+def _origins(violation: FieldViolation, provenance: Mapping[str, Source]) -> str:
+    words = dict.fromkeys(re.findall(r"\w+", f"{violation.field} {violation.description}"))
+    named = [f"{word} from {provenance[word]}" for word in words if word in provenance]
+    return f" ({', '.join(named)})"
+
+
+def markdown() -> str:
+    """The tables of ``docs/configuration.md``."""
+    lines: list[str] = []
+    section = ""
+    for setting in SETTINGS:
+        if setting.section != section:
+            section = setting.section
+            lines += [
+                "",
+                f"### {section}",
+                "",
+                "| key | environment | flag | default | meaning |",
+                "|---|---|---|---|---|",
+            ]
+        default = f"`{setting.default_text}`" if setting.default_text else ""
+        counted = setting.choices or setting.hint in (int, float)
+        meaning = f"{setting.help} Allowed: {setting.allowed}." if counted else setting.help
+        lines.append(f"| `{setting.key}` | `{setting.env}` | `{setting.flag}` | {default} | {meaning} |")
+    return "\n".join(lines).strip() + "\n"

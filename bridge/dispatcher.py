@@ -1,0 +1,216 @@
+"""The path of a call.
+
+    frontend ─▶ ToolCall ─▶ Dispatcher.run ─▶ interceptors ─▶ admission ─▶ executor ─▶ invocation ─▶ tool
+
+A frontend turns its wire into a ``ToolCall`` and awaits ``Dispatcher.run``; what the tool yields goes through
+``call.emit``, its result is the return value. Here a call is admitted or shed, gets its deadline, and is cancelled when
+that has passed or its caller gave up.
+
+``run`` returns when the tool is really dead, and so long the call counts as running. A caller need not wait that long:
+if a cancelled tool does not end at once (a thread cannot be stopped), the caller is answered through ``call.answer``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from bridge.call import ToolCall
+from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.executors.base import Executor
+from bridge.interceptors.base import Interceptor, chain
+from bridge.invocation import ErrorPolicy, Invocation
+from bridge.registry import Entry, Registry
+from bridge.session import SessionContext
+
+__all__ = ["CallLimits", "Dispatcher"]
+
+
+LINGER = 0.02
+"""Seconds a cancelled tool has to end before its caller is answered without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What is allowed at once, and how long."""
+
+    max_calls: int = 256
+    """Calls running or waiting for a thread."""
+    max_bytes: int = 256 * 1024 * 1024
+    """Bytes of their requests."""
+    default_timeout: float = 300.0
+    """Seconds a call may take if its caller sets no deadline."""
+    max_timeout: float = 3600.0
+    """Seconds a call may take whatever its caller asks."""
+
+
+class Dispatcher:
+    """Runs calls.
+
+    Args:
+        registry: the tools.
+        executors: by isolation.
+        limits: what is allowed at once.
+        interceptors: wrapped around every call, the first outermost.
+        errors: what callers see of exceptions.
+        on_execution: told the tool and the seconds from start to end of each invocation.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        executors: Mapping[str, Executor],
+        limits: CallLimits,
+        *,
+        interceptors: Sequence[Interceptor] = (),
+        errors: ErrorPolicy | None = None,
+        on_execution: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.run = chain(interceptors, self._run)
+        """Runs a call: returns the tool's result, or ``NO_VALUE`` at the end of a stream. Raises ``BridgeError``."""
+        self._executors = executors
+        self._limits = limits
+        self._errors = errors or ErrorPolicy()
+        self._on_execution = on_execution
+        self._calls: set[_Running] = set()
+        self._bytes = 0
+        self._draining = False
+        self._idle: asyncio.Event | None = None
+
+    @property
+    def running(self) -> int:
+        """Calls whose tool is not dead yet."""
+        return len(self._calls)
+
+    async def _run(self, call: ToolCall) -> Any:
+        entry = self.registry[call.tool]
+        self._admit(call)
+        loop = asyncio.get_running_loop()
+        now = monotonic()
+        deadline, whose = self._deadline(call, entry, now)
+        call.deadline = deadline
+        context = SessionContext(call, loop)
+        running = _Running(call, context, asyncio.current_task())
+        timer = loop.call_later(deadline - now, running.expire, whose, deadline - now)
+        self._calls.add(running)
+        self._bytes += call.size
+        try:
+            return await self._executors[entry.tool.isolation].run(Invocation(entry, call, context, self._errors))
+        except asyncio.CancelledError:
+            context.cancelled.set()
+            if running.error is None:
+                raise
+            running.task.uncancel()
+            raise running.error from None
+        finally:
+            timer.cancel()
+            self._forget(running)
+            if self._on_execution is not None:
+                self._on_execution(call.tool, monotonic() - now)
+
+    def _admit(self, call: ToolCall) -> None:
+        limits = self._limits
+        if len(self._calls) >= limits.max_calls:
+            why = f"{limits.max_calls} calls are running (--max-concurrent-calls)"
+        elif self._bytes + call.size > limits.max_bytes and self._calls:
+            why = f"requests of {limits.max_bytes} bytes are in work (--max-in-flight-bytes)"
+        elif self._draining:
+            raise BridgeError(
+                Code.UNAVAILABLE,
+                "the server is stopping and takes no new calls; try again, another or the restarted one will answer",
+                reason="DRAINING",
+                details=ErrorDetails(retry_after=1.0),
+            )
+        else:
+            return
+        raise BridgeError(
+            Code.RESOURCE_EXHAUSTED,
+            f"tool {call.tool!r} was not started: {why}; try again later",
+            reason="SERVER_BUSY",
+            details=ErrorDetails(retry_after=0.1),
+        )
+
+    def _deadline(self, call: ToolCall, entry: Entry, now: float) -> tuple[float, str]:
+        """When the call must be answered, and whose limit that is."""
+        limits = self._limits
+        if call.deadline is None:
+            deadline, whose = now + limits.default_timeout, "the server's default, --default-timeout"
+        else:
+            deadline, whose = call.deadline, "the caller's deadline"
+            if deadline > now + limits.max_timeout:
+                deadline, whose = now + limits.max_timeout, "the server's limit, --max-timeout"
+        timeout = entry.tool.options.timeout
+        if timeout is not None and now + timeout < deadline:
+            deadline, whose = now + timeout, "the tool's own timeout"
+        return deadline, whose
+
+    def _forget(self, running: _Running) -> None:
+        running.dead = True
+        self._calls.discard(running)
+        self._bytes -= running.call.size
+        if not self._calls and self._idle is not None:
+            self._idle.set()
+
+    async def drain(self, grace: float) -> bool:
+        """Takes no new calls and waits for the running ones.
+
+        Those that are not done after ``grace`` seconds are cancelled and get a little more time to clean up. Returns
+        whether everything has ended.
+        """
+        self._draining = True
+        if await self._wait_idle(grace):
+            return True
+        for running in tuple(self._calls):
+            running.stop()
+        return await self._wait_idle(min(1.0, grace))
+
+    async def _wait_idle(self, timeout: float) -> bool:
+        if self._calls:
+            self._idle = asyncio.Event()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._idle.wait()
+            except TimeoutError:
+                return False
+        return True
+
+
+class _Running:
+    """A call whose tool has begun."""
+
+    __slots__ = ("call", "context", "dead", "error", "task")
+
+    def __init__(self, call: ToolCall, context: SessionContext, task: asyncio.Task[Any] | None) -> None:
+        assert task is not None  # noqa: S101 - coroutines of a dispatcher run in tasks
+        self.call = call
+        self.context = context
+        self.task = task
+        self.error: BridgeError | None = None
+        """Why we cancelled the task ourselves."""
+        self.dead = False
+
+    def expire(self, whose: str, seconds: float) -> None:
+        """The deadline has passed."""
+        message = f"tool {self.call.tool!r} did not end within {max(seconds, 0.0):.3g} s ({whose})"
+        self._end(BridgeError(Code.DEADLINE_EXCEEDED, message, reason="DEADLINE_EXCEEDED"))
+
+    def stop(self) -> None:
+        """The server ends before the tool did."""
+        message = f"the server stopped while tool {self.call.tool!r} was running"
+        self._end(BridgeError(Code.UNAVAILABLE, message, reason="SHUTDOWN"))
+
+    def _end(self, error: BridgeError) -> None:
+        self.context.cancelled.set()
+        if not self.task.cancelling():  # the transport may have cancelled it for the same deadline
+            self.error = error
+            self.task.cancel()
+        if self.call.answer is not None:
+            asyncio.get_running_loop().call_later(LINGER, self._answer, error)
+
+    def _answer(self, error: BridgeError) -> None:
+        if not self.dead and self.call.answer is not None:
+            self.call.answer(error)

@@ -1,0 +1,222 @@
+"""HostService on the gRPC engine: sessions and variables. The host's tools have methods of their own."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from bridge import codec
+from bridge.engines.base import Method, ServerCall
+from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.frontends.base import parse
+from bridge.host import CallScope
+from bridge.hosts.changes import variable_not_found
+from bridge.hosts.grpc import CHANGED_BY
+from bridge.hosts.limits import limit_exceeded
+from bridge.hosts.messages import (
+    fill_failure,
+    fill_session,
+    fill_stored,
+    fill_time,
+    fill_variable,
+    read_constraints,
+    read_duration,
+)
+from bridge.hosts.sessions import SessionHost
+from bridge.v1 import host_pb2
+from bridge.variables import Write, WriteResult, check_name
+
+__all__ = ["host_methods"]
+
+R = TypeVar("R", bound=Message)
+
+_TOOL = re.compile(r"tool:[A-Za-z0-9_.-]{1,128}")
+
+
+def host_methods(host: SessionHost) -> list[Method]:
+    """The methods for an engine, all but those about the host's tools.
+
+    What a request means is decided by the host; here it is read and answered.
+    """
+    return _HostService(host).methods()
+
+
+class _HostService:
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    def methods(self) -> list[Method]:
+        return [
+            _method("OpenSession", host_pb2.OpenSessionRequest.FromString, self._open_session),
+            _method("CloseSession", host_pb2.CloseSessionRequest.FromString, self._close_session),
+            _method("GetSession", host_pb2.GetSessionRequest.FromString, self._get_session),
+            _method("Heartbeat", host_pb2.HeartbeatRequest.FromString, self._heartbeat),
+            _method("RegisterVariable", host_pb2.RegisterVariableRequest.FromString, self._register_variable),
+            _method("GetVariable", host_pb2.GetVariableRequest.FromString, self._get_variable),
+            _method("GetVariables", host_pb2.GetVariablesRequest.FromString, self._get_variables),
+            _method("SetVariable", host_pb2.SetVariableRequest.FromString, self._set_variable),
+            _method("SetVariables", host_pb2.SetVariablesRequest.FromString, self._set_variables),
+            _method("ListVariables", host_pb2.ListVariablesRequest.FromString, self._list_variables),
+            _method("DeleteVariable", host_pb2.DeleteVariableRequest.FromString, self._delete_variable),
+        ]
+
+    async def _open_session(self, call: ServerCall, request: host_pb2.OpenSessionRequest) -> Message:
+        ttl = _ttl(request, request.ttl)
+        session = await self._host.open_session(_scope(call, ""), metadata=request.metadata, ttl=ttl)
+        response = host_pb2.OpenSessionResponse()
+        fill_session(response.session, session)
+        return response
+
+    async def _close_session(self, call: ServerCall, request: host_pb2.CloseSessionRequest) -> Message:
+        await self._host.close_session(_scope(call, request.session_id))
+        return host_pb2.CloseSessionResponse()
+
+    async def _get_session(self, call: ServerCall, request: host_pb2.GetSessionRequest) -> Message:
+        response = host_pb2.GetSessionResponse()
+        fill_session(response.session, await self._host.get_session(_scope(call, request.session_id)))
+        return response
+
+    async def _heartbeat(self, call: ServerCall, request: host_pb2.HeartbeatRequest) -> Message:
+        response = host_pb2.HeartbeatResponse()
+        fill_time(response.expires_at, await self._host.heartbeat(_scope(call, request.session_id)))
+        return response
+
+    async def _register_variable(self, call: ServerCall, request: host_pb2.RegisterVariableRequest) -> Message:
+        check_name(request.name)
+        if request.constraints.pattern:
+            # A constraint that is not enforced must not look as if it were.
+            message = "this host does not enforce constraints.pattern: leave it out"
+            raise BridgeError(Code.UNIMPLEMENTED, message, reason="PATTERN_UNSUPPORTED")
+        variable = await self._host.register_variable(
+            _scope(call, request.session_id),
+            request.name,
+            request.type,
+            codec.decode(request.value, request.name),
+            constraints=read_constraints(request.constraints),
+            metadata=request.metadata,
+            ttl=_ttl(request, request.ttl),
+        )
+        response = host_pb2.RegisterVariableResponse()
+        fill_variable(response.variable, variable)
+        return response
+
+    async def _get_variable(self, call: ServerCall, request: host_pb2.GetVariableRequest) -> Message:
+        name = request.name
+        found = await self._host.read_stored(_scope(call, request.session_id), (name,))
+        if name not in found:
+            raise variable_not_found(name)
+        response = host_pb2.GetVariableResponse()
+        fill_stored(response.variable, found[name])
+        return response
+
+    async def _get_variables(self, call: ServerCall, request: host_pb2.GetVariablesRequest) -> Message:
+        names = request.names
+        found = await self._host.read_stored(_scope(call, request.session_id), names)
+        response = host_pb2.GetVariablesResponse()
+        for name, stored in found.items():
+            fill_stored(response.variables[name], stored)
+        if len(found) < len(names):
+            response.missing.extend(name for name in dict.fromkeys(names) if name not in found)
+        return response
+
+    async def _set_variable(self, call: ServerCall, request: host_pb2.SetVariableRequest) -> Message:
+        name = request.name
+        check_name(name)
+        write = Write(
+            name=name,
+            value=codec.decode(request.value, name),
+            expected_version=request.expected_version if request.HasField("expected_version") else None,
+            metadata=request.metadata,
+            ttl=_ttl(request, request.ttl),
+        )
+        results = await self._host.set_variables(_scope(call, request.session_id), (write,))
+        return host_pb2.SetVariableResponse(version=_version(results[name]))
+
+    async def _set_variables(self, call: ServerCall, request: host_pb2.SetVariablesRequest) -> Message:
+        # Counted before anything is decoded: the point of the limit is the work.
+        maximum = self._host.limits.max_names_per_call
+        if len(request.updates) > maximum:
+            subject = f"{len(request.updates)} variables in one call"
+            raise limit_exceeded("max_names_per_call", maximum, subject, "use several calls")
+        for name in request.expected_versions:
+            if name not in request.updates:
+                raise invalid_argument("expected_versions", "has a name that updates has not")
+        writes, refused = _writes(request)
+        results = await self._host.set_variables(_scope(call, request.session_id), writes, atomic=request.atomic)
+        results.update(refused)
+        response = host_pb2.SetVariablesResponse()
+        for name, result in results.items():
+            if isinstance(result, BridgeError):
+                fill_failure(response.failures[name], result)
+            else:
+                response.versions[name] = result
+        return response
+
+    async def _list_variables(self, call: ServerCall, request: host_pb2.ListVariablesRequest) -> Message:
+        response = host_pb2.ListVariablesResponse()
+        for stored in await self._host.list_stored(_scope(call, request.session_id), request.pattern):
+            fill_stored(response.variables.add(), stored)
+        return response
+
+    async def _delete_variable(self, call: ServerCall, request: host_pb2.DeleteVariableRequest) -> Message:
+        expected = request.expected_version if request.HasField("expected_version") else None
+        scope = _scope(call, request.session_id)
+        await self._host.delete_variable(scope, request.name, expected_version=expected)
+        return host_pb2.DeleteVariableResponse()
+
+
+def _method(
+    name: str, from_string: Callable[[bytes], R], handle: Callable[[ServerCall, R], Awaitable[Message]]
+) -> Method:
+    async def answer(call: ServerCall, data: bytes) -> bytes:
+        return (await handle(call, parse(from_string, data))).SerializeToString()
+
+    return Method(f"/bridge.v1.HostService/{name}", unary=answer)
+
+
+def _scope(call: ServerCall, session_id: str) -> CallScope:
+    headers = call.headers
+    changed_by = headers.get(CHANGED_BY, "client")
+    if changed_by != "client" and not _TOOL.fullmatch(changed_by):
+        changed_by = "client"
+    remaining = call.time_remaining()
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return CallScope(session_id, deadline, headers, changed_by, call.principal)
+
+
+def _writes(request: host_pb2.SetVariablesRequest) -> tuple[list[Write], dict[str, BridgeError]]:
+    """The writes of a batch, in the order of their names; without ``atomic`` also those that cannot be read."""
+    writes: list[Write] = []
+    refused: dict[str, BridgeError] = {}
+    expected, metadata = request.expected_versions, dict(request.metadata)
+    for name in sorted(request.updates):
+        try:
+            check_name(name)
+            value = codec.decode(request.updates[name], name)
+        except BridgeError as error:
+            if request.atomic:
+                raise
+            refused[name] = error
+            continue
+        version = expected.get(name)
+        writes.append(Write(name=name, value=value, expected_version=version, metadata=metadata))
+    return writes, refused
+
+
+def _ttl(
+    request: host_pb2.OpenSessionRequest | host_pb2.RegisterVariableRequest | host_pb2.SetVariableRequest,
+    ttl: Duration,
+) -> float | None:
+    return read_duration(ttl) if request.HasField("ttl") else None
+
+
+def _version(result: WriteResult) -> int:
+    """The version of an atomic write: a refusal has been raised."""
+    if isinstance(result, BridgeError):
+        raise result
+    return result

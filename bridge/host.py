@@ -1,0 +1,117 @@
+"""The way back: what a tool may ask of the program that owns its session.
+
+Tools never see a ``Host``; they see the session context, which asks it. Implementations are in ``bridge.hosts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bridge.errors import NoHostError
+from bridge.variables import Constraints, Variable, Write, WriteResult
+
+__all__ = ["CallScope", "Host", "NoHost"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallScope:
+    """On whose behalf a host is asked."""
+
+    session_id: str = ""
+    """The session; empty outside of one."""
+    deadline: float | None = None
+    """``time.monotonic()`` by which the answer is needed."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What travels with a callback: trace context and the path of calls so far."""
+    changed_by: str = "client"
+    """Who writes: ``client``, ``host`` or ``tool:<name>``."""
+    principal: str = ""
+    """Who the caller proved to be; a session belongs to the principal that opened it."""
+
+
+class Host(Protocol):
+    """Owns sessions, variables and tools. Every method raises ``BridgeError``.
+
+    A scope without a session is ``NoSessionError``; an unknown one is NOT_FOUND, reason ``SESSION_NOT_FOUND``.
+    """
+
+    async def get_variables(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
+        """Reads variables at one instant; those that do not exist are absent."""
+
+    async def set_variables(
+        self, scope: CallScope, writes: Sequence[Write], *, atomic: bool = True
+    ) -> dict[str, WriteResult]:
+        """Writes variables. Atomic: all or nothing, and the first refusal is raised. Otherwise each name has the new
+        version or the error. An unknown name is registered with the type of its value."""
+
+    async def register_variable(
+        self,
+        scope: CallScope,
+        name: str,
+        type: str,
+        value: Any,
+        *,
+        constraints: Constraints | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> Variable:
+        """Declares a variable with a type (``docs/variables.md``), a value and constraints. A name that exists gets
+        the new declaration as its next version."""
+
+    async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
+        """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
+
+    async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
+        """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
+
+    async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
+        """Runs a tool of the host and returns its result."""
+
+    def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Runs a streaming tool of the host; an async generator of what it yields."""
+
+    async def aclose(self) -> None:
+        """Lets go of connections."""
+
+
+class NoHost:
+    """The host of a way in that has no way back: everything is ``NoHostError``."""
+
+    async def get_variables(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
+        raise NoHostError
+
+    async def set_variables(
+        self, scope: CallScope, writes: Sequence[Write], *, atomic: bool = True
+    ) -> dict[str, WriteResult]:
+        raise NoHostError
+
+    async def register_variable(
+        self,
+        scope: CallScope,
+        name: str,
+        type: str,
+        value: Any,
+        *,
+        constraints: Constraints | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> Variable:
+        raise NoHostError
+
+    async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
+        raise NoHostError
+
+    async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
+        raise NoHostError
+
+    async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
+        raise NoHostError
+
+    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        raise NoHostError
+        yield  # what makes it a generator
+
+    async def aclose(self) -> None:
+        return

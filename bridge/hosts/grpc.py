@@ -1,0 +1,277 @@
+"""The host at the other end of a channel: anything that implements ``bridge.v1.HostService``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from bridge.call import NO_VALUE, time_remaining
+from bridge.engines.base import Channel
+from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
+from bridge.host import CallScope
+from bridge.hosts.glob import check_pattern
+from bridge.hosts.limits import check_ttl
+from bridge.hosts.messages import (
+    fill_constraints,
+    fill_duration,
+    read_failure,
+    read_session,
+    read_time,
+    read_variable,
+)
+from bridge.hosts.tool_messages import bad_response, pack_call, parse, read_chunk, read_result
+from bridge.hosts.values import encode_value
+from bridge.v1 import bridge_pb2, host_pb2
+from bridge.variable_types import check_constraints
+from bridge.variables import (
+    NO_CONSTRAINTS,
+    Constraints,
+    SessionInfo,
+    Variable,
+    Write,
+    WriteResult,
+    check_name,
+    check_version,
+)
+
+__all__ = ["CHANGED_BY", "GrpcHost"]
+
+CHANGED_BY = "bridge-changed-by"
+"""Metadata key that says which tool writes: ``tool:<name>``."""
+
+M = TypeVar("M")
+
+_SERVICE = "/bridge.v1.HostService/"
+
+
+class GrpcHost:
+    """Asks a HostService. A ``Host``; what it has beyond that is for whoever opens sessions.
+
+    Every request takes along the headers of its scope and what is left of its time. Nothing is repeated: a write that
+    failed half-way may have been committed, and only its author knows whether to write again.
+
+    Args:
+        channel: the connection; ``aclose`` closes it.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    # Sessions
+
+    async def open_session(
+        self, scope: CallScope, *, metadata: Mapping[str, str] | None = None, ttl: float | None = None
+    ) -> SessionInfo:
+        """Opens a session; without ``ttl`` (seconds) it lives as long as the host likes."""
+        request = host_pb2.OpenSessionRequest()
+        _fill_metadata(request.metadata, metadata)
+        if ttl is not None:
+            fill_duration(request.ttl, check_ttl(ttl))
+        response = await self._ask("OpenSession", request, host_pb2.OpenSessionResponse.FromString, scope)
+        return read_session(response.session)
+
+    async def get_session(self, scope: CallScope) -> SessionInfo:
+        """Describes the session."""
+        request = host_pb2.GetSessionRequest(session_id=_session(scope))
+        response = await self._ask("GetSession", request, host_pb2.GetSessionResponse.FromString, scope)
+        return read_session(response.session)
+
+    async def heartbeat(self, scope: CallScope) -> float:
+        """Keeps the session; when it ends if nothing happens from now on, seconds since the epoch."""
+        request = host_pb2.HeartbeatRequest(session_id=_session(scope))
+        response = await self._ask("Heartbeat", request, host_pb2.HeartbeatResponse.FromString, scope)
+        return read_time(response.expires_at)
+
+    async def close_session(self, scope: CallScope) -> None:
+        """Ends the session and frees its variables."""
+        request = host_pb2.CloseSessionRequest(session_id=_session(scope))
+        await self._ask("CloseSession", request, host_pb2.CloseSessionResponse.FromString, scope)
+
+    # Variables
+
+    async def get_variables(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
+        """Reads variables at one instant; those that do not exist are absent."""
+        for name in names:
+            check_name(name)
+        request = host_pb2.GetVariablesRequest(session_id=_session(scope), names=names)
+        response = await self._ask("GetVariables", request, host_pb2.GetVariablesResponse.FromString, scope)
+        return {name: read_variable(message) for name, message in response.variables.items()}
+
+    async def set_variables(
+        self, scope: CallScope, writes: Sequence[Write], *, atomic: bool = True
+    ) -> dict[str, WriteResult]:
+        """Writes variables. Atomic: all or nothing, and the first refusal is raised. Otherwise each name has the new
+        version or the error.
+
+        Several writes in one request share their metadata and have no time to live: what differs in that is sent one
+        by one, or refused if it was to be atomic.
+        """
+        if len({write.name for write in writes}) < len(writes):
+            raise invalid_argument("writes", "a name must not be there twice")
+        if len(writes) == 1:
+            return await self._set_each(scope, writes) if not atomic else await self._set_one(scope, writes[0])
+        if all(write.ttl is None and write.metadata == writes[0].metadata for write in writes):
+            return await self._set_batch(scope, writes, atomic)
+        if atomic:
+            description = "an atomic batch over gRPC has one metadata for all writes and no ttl"
+            raise invalid_argument("writes", description)
+        return await self._set_each(scope, writes)
+
+    async def _set_one(self, scope: CallScope, write: Write) -> dict[str, WriteResult]:
+        check_name(write.name)
+        request = host_pb2.SetVariableRequest(session_id=_session(scope), name=write.name)
+        encode_value(write.name, write.value, request.value)
+        _fill_metadata(request.metadata, write.metadata)
+        if write.expected_version is not None:
+            request.expected_version = _checked(write.expected_version)
+        if write.ttl is not None:
+            fill_duration(request.ttl, check_ttl(write.ttl))
+        response = await self._ask("SetVariable", request, host_pb2.SetVariableResponse.FromString, scope)
+        return {write.name: response.version}
+
+    async def _set_each(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, WriteResult]:
+        results: dict[str, WriteResult] = {}
+        for write in writes:
+            try:
+                results.update(await self._set_one(scope, write))
+            except BridgeError as error:
+                if error.reason in ("SESSION_NOT_FOUND", "NO_SESSION"):
+                    raise
+                results[write.name] = error
+        return results
+
+    async def _set_batch(self, scope: CallScope, writes: Sequence[Write], atomic: bool) -> dict[str, WriteResult]:
+        request = host_pb2.SetVariablesRequest(session_id=_session(scope), atomic=atomic)
+        results: dict[str, WriteResult] = {}
+        for write in writes:
+            try:
+                check_name(write.name)
+                encode_value(write.name, write.value, request.updates[write.name])
+            except BridgeError as error:
+                if atomic:
+                    raise
+                request.updates.pop(write.name, None)
+                results[write.name] = error
+                continue
+            if write.expected_version is not None:
+                request.expected_versions[write.name] = _checked(write.expected_version)
+        if writes:
+            _fill_metadata(request.metadata, writes[0].metadata)
+        response = await self._ask("SetVariables", request, host_pb2.SetVariablesResponse.FromString, scope)
+        results.update(response.versions)
+        for name, failure in response.failures.items():
+            results[name] = read_failure(name, failure)
+        return results
+
+    async def register_variable(
+        self,
+        scope: CallScope,
+        name: str,
+        type: str,
+        value: Any,
+        *,
+        constraints: Constraints | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> Variable:
+        """Declares a variable with a type, a value and constraints. A name that exists gets the new declaration as
+        its next version."""
+        check_name(name)
+        check_constraints(type, constraints or NO_CONSTRAINTS)
+        request = host_pb2.RegisterVariableRequest(session_id=_session(scope), name=name, type=type)
+        _fill_metadata(request.metadata, metadata)
+        encode_value(name, value, request.value)
+        if constraints is not None:
+            fill_constraints(request.constraints, constraints)
+        if ttl is not None:
+            fill_duration(request.ttl, check_ttl(ttl))
+        response = await self._ask("RegisterVariable", request, host_pb2.RegisterVariableResponse.FromString, scope)
+        return read_variable(response.variable)
+
+    async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
+        """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
+        check_pattern(pattern)
+        request = host_pb2.ListVariablesRequest(session_id=_session(scope), pattern=pattern)
+        response = await self._ask("ListVariables", request, host_pb2.ListVariablesResponse.FromString, scope)
+        return [read_variable(message) for message in response.variables]
+
+    async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
+        """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
+        check_name(name)
+        request = host_pb2.DeleteVariableRequest(session_id=_session(scope), name=name)
+        if expected_version is not None:
+            request.expected_version = _checked(expected_version)
+        await self._ask("DeleteVariable", request, host_pb2.DeleteVariableResponse.FromString, scope)
+
+    # Tools
+
+    async def list_tools(self, scope: CallScope) -> list[bridge_pb2.ToolSpec]:
+        """The host's tools, sorted by name."""
+        request = host_pb2.ListHostToolsRequest()
+        response = await self._ask("ListHostTools", request, host_pb2.ListHostToolsResponse.FromString, scope)
+        return list(response.tools)
+
+    async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
+        """Runs a tool of the host and returns its result."""
+        request = pack_call(scope.session_id, tool, arguments)
+        path = _SERVICE + "ExecuteHostTool"
+        return read_result(await self._channel.unary(path, request, headers=_headers(scope), timeout=_timeout(scope)))
+
+    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Runs a streaming tool of the host; yields what it yields. Closing the generator cancels the tool."""
+        request = pack_call(scope.session_id, tool, arguments)
+        path = _SERVICE + "ExecuteStreamingHostTool"
+        messages = self._channel.stream(path, request, headers=_headers(scope), timeout=_timeout(scope))
+        async with aclosing(cast("AsyncGenerator[bytes, None]", messages)):
+            async for message in messages:
+                value, final = read_chunk(message)
+                if value is not NO_VALUE:
+                    yield value
+                if final:
+                    return
+        raise bad_response("the stream ended without its last chunk")
+
+    async def aclose(self) -> None:
+        """Closes the channel."""
+        await self._channel.aclose()
+
+    async def _ask(self, method: str, request: Message, read: Callable[[bytes], M], scope: CallScope) -> M:
+        data = request.SerializeToString()
+        answer = await self._channel.unary(_SERVICE + method, data, headers=_headers(scope), timeout=_timeout(scope))
+        return parse(read, answer)
+
+
+def _session(scope: CallScope) -> str:
+    if not scope.session_id:
+        raise NoSessionError
+    return scope.session_id
+
+
+def _fill_metadata(into: MutableMapping[str, str], metadata: Mapping[str, str] | None) -> None:
+    if metadata:
+        try:
+            into.update(metadata)
+        except (TypeError, ValueError):
+            raise invalid_argument("metadata", "keys and values must be text") from None
+
+
+def _checked(expected_version: int) -> int:
+    check_version(expected_version)
+    return expected_version
+
+
+def _headers(scope: CallScope) -> Sequence[tuple[str, str]]:
+    if scope.changed_by == "client":
+        return tuple(scope.headers.items())
+    return (*scope.headers.items(), (CHANGED_BY, scope.changed_by))
+
+
+def _timeout(scope: CallScope) -> float | None:
+    remaining = time_remaining(scope.deadline)
+    if remaining == 0.0:
+        message = "no time is left to ask the host"
+        raise BridgeError(Code.DEADLINE_EXCEEDED, message, reason="DEADLINE_EXCEEDED")
+    return remaining

@@ -1,0 +1,191 @@
+"""One run of a tool: arguments bound, adapter made, initialised, tool called, cleaned up.
+
+The same code wherever the tool runs; *where* is a ``Place`` given by an executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from bridge.adapter import Adapter
+from bridge.call import NO_VALUE, Chunk, ToolCall
+from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.registry import Entry
+from bridge.session import SessionContext
+from bridge.tool import Tool
+
+__all__ = ["MAX_COLLECTED", "ErrorPolicy", "Invocation", "Place"]
+
+T = TypeVar("T")
+
+MAX_COLLECTED = 100_000
+"""Most values a streaming tool may yield into the list of a unary call."""
+
+log = logging.getLogger("bridge.tool")
+
+
+class Place(Protocol):
+    """Where the blocking parts of an invocation run. Coroutines always run on the event loop."""
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Calls a function and returns its result. If cancelled, returns only when the function has ended."""
+
+    async def pump(self, values: Iterator[Any], emit: Callable[[Any], Awaitable[None]]) -> None:
+        """Takes values from a generator to ``emit``, no faster than ``emit`` allows, and closes the generator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPolicy:
+    """What callers see of a tool's exception."""
+
+    redact: bool = False
+    """Hide its message."""
+    debug: bool = False
+    """Show its traceback."""
+
+
+class Invocation:
+    """One run of one tool."""
+
+    __slots__ = ("call", "context", "entry", "errors")
+
+    def __init__(self, entry: Entry, call: ToolCall, context: SessionContext, errors: ErrorPolicy) -> None:
+        self.entry = entry
+        self.call = call
+        self.context = context
+        self.errors = errors
+
+    async def run(self, place: Place) -> Any:
+        """Runs the tool and returns its result, or ``NO_VALUE`` after the last value of a stream.
+
+        Raises nothing but ``BridgeError`` and, after a cancel, ``CancelledError``: a ``SystemExit`` from a tool must
+        not reach the event loop.
+        """
+        tool = self.entry.tool
+        try:
+            if tool.streaming and not self.call.streaming and not tool.options.collect:
+                raise BridgeError(
+                    Code.FAILED_PRECONDITION,
+                    f"tool {tool.name!r} streams: call it by ExecuteStreamingTool (client.stream, `bridge stream`)",
+                    reason="STREAMING_TOOL",
+                )
+            arguments = tool.bind(self.call.arguments)
+            if tool.context_parameter is not None:
+                arguments[tool.context_parameter] = self.context
+            return await self._with_adapter(place, tool, arguments)
+        except BridgeError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the edge between the tool's code and ours
+            if isinstance(error, asyncio.CancelledError) and self.context.cancelled.is_set():
+                raise
+            raise tool_failure(tool, error, self.errors) from error
+
+    async def _with_adapter(self, place: Place, tool: Tool, arguments: dict[str, Any]) -> Any:
+        info = self.entry.adapter
+        adapter = await place.call(info.cls) if info.blocking_init else info.cls()
+        adapter.context = self.context
+        adapter.resources = self.entry.resources
+        try:
+            if info.initialize:
+                await self._hook(place, info.initialize, adapter.initialize)
+            if tool.streaming:
+                return await self._stream(place, tool, adapter, arguments)
+            if tool.is_async:
+                return await tool.function(adapter, **arguments)
+            return await place.call(functools.partial(tool.function, adapter, **arguments))
+        finally:
+            if info.cleanup:
+                await self._clean_up(place, info.cleanup, adapter)
+
+    async def _stream(self, place: Place, tool: Tool, adapter: Adapter, arguments: dict[str, Any]) -> Any:
+        values = tool.function(adapter, **arguments)
+        collected: list[Any] | None = None if self.call.streaming else []
+        emit = self._sender() if collected is None else _collector(collected, tool.name)
+        if not tool.is_async:
+            await place.pump(values, emit)
+        else:
+            try:
+                async for value in values:
+                    await emit(value)
+            finally:
+                await values.aclose()
+        if collected is not None:
+            return collected
+        await self.context.flush()
+        return NO_VALUE
+
+    def _sender(self) -> Callable[[Any], Awaitable[None]]:
+        emit, cancelled = self.call.emit, self.context.cancelled
+
+        async def send(value: Any) -> None:
+            if cancelled.is_set():
+                raise asyncio.CancelledError  # a generator that goes on after its cancel has nobody to talk to
+            await emit(Chunk(value))
+
+        return send
+
+    async def _hook(self, place: Place, kind: str, hook: Callable[[], Any]) -> None:
+        if kind == "async":
+            await hook()
+        else:
+            await place.call(hook)
+
+    async def _clean_up(self, place: Place, kind: str, adapter: Adapter) -> None:
+        """Runs ``cleanup`` to its end even if the call is cancelled meanwhile. Its errors are logged: they must hide
+        neither a result nor the tool's own error."""
+        cleaning = asyncio.ensure_future(self._hook(place, kind, adapter.cleanup))
+        cancelled: asyncio.CancelledError | None = None
+        while not cleaning.done():
+            try:
+                await asyncio.wait((cleaning,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        failure = None if cleaning.cancelled() else cleaning.exception()
+        if failure is not None:
+            log.error("cleanup of %s failed", self.entry.adapter.name, exc_info=failure)
+        if cancelled is not None:
+            raise cancelled
+
+
+def _collector(values: list[Any], name: str) -> Callable[[Any], Awaitable[None]]:
+    async def collect(value: Any) -> None:
+        if len(values) >= MAX_COLLECTED:
+            raise BridgeError(
+                Code.RESOURCE_EXHAUSTED,
+                f"tool {name!r} yielded more than {MAX_COLLECTED} values: call it by ExecuteStreamingTool",
+                reason="TOO_MANY_VALUES",
+            )
+        values.append(value)
+
+    return collect
+
+
+def tool_failure(tool: Tool, error: BaseException, policy: ErrorPolicy) -> BridgeError:
+    """What a caller sees of an exception of a tool; the log has the rest under the error id."""
+    error_id = secrets.token_hex(8)
+    log.error("tool %s failed (error id %s)", tool.name, error_id, exc_info=error, extra={"error_id": error_id})
+    reason = type(error).__name__
+    if policy.redact:
+        message = f"tool {tool.name!r} failed; the server's log has the details under error id {error_id}"
+    elif isinstance(error, SystemExit):
+        message = f"tool {tool.name!r} called sys.exit({error.code!r}): a tool must return or raise"
+    else:
+        message = f"{reason}: {_text(error)}"
+    debug = "".join(traceback.format_exception(error)) if policy.debug else None
+    return BridgeError(
+        Code.UNKNOWN, message, reason=reason, details=ErrorDetails(metadata={"error_id": error_id}, debug=debug)
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - __str__ is the tool author's code too
+        return "(its message cannot be shown)"

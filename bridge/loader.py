@@ -1,0 +1,149 @@
+"""From what a user wrote on the command line to adapter classes.
+
+Adapters come from configuration and from installed packages, never from a request.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from bridge.adapter import Adapter
+from bridge.errors import BridgeError, Code
+
+__all__ = ["ENTRY_POINTS", "load_adapters"]
+
+ENTRY_POINTS = "tool_bridge.adapters"
+"""Group of entry points under which installed packages offer adapters."""
+
+T = TypeVar("T")
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def load_adapters(spec: str) -> list[type]:
+    """Adapter classes named by ``package.module:Class``, ``path/to/file.py:Class``, or an entry point's name.
+
+    Without ``:Class`` a module or file stands for all the adapters defined in it or listed in its ``__all__``.
+
+    Raises ``BridgeError`` FAILED_PRECONDITION: ``MODULE_NOT_FOUND``, ``IMPORT_FAILED``, ``CLASS_NOT_FOUND``,
+    ``NOT_AN_ADAPTER``; the message says what to do.
+    """
+    location, _, class_name = spec.partition(":")
+    if not class_name and (entry := _entry_point(location)) is not None:
+        return [_checked(_run_import(spec, entry.load), spec)]
+    if location.endswith(".py") or "/" in location:
+        module = _run_import(spec, lambda: _import_file(Path(location)))
+    elif _DOTTED.fullmatch(location):
+        module = _import_module(spec, location)
+    else:
+        raise _failed(
+            "MODULE_NOT_FOUND",
+            f"{spec!r} names no adapter: write package.module:Class, path/to/file.py:Class, or the name of an installed "
+            "entry point" + _installed(),
+        )
+    if class_name:
+        return [_class(module, class_name, spec)]
+    return _all_in(module, spec)
+
+
+def _entry_point(name: str) -> importlib.metadata.EntryPoint | None:
+    return next(iter(importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)), None)
+
+
+def _installed() -> str:
+    names = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS).names)
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _import_module(spec: str, name: str) -> ModuleType:
+    try:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+    except ModuleNotFoundError as error:
+        # Only the module itself or a package above it; a module that *it* cannot import is its own failure.
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise _failed(
+                "MODULE_NOT_FOUND",
+                f"there is no module {error.name!r} (for adapter {spec!r}): is it installed in this environment "
+                f"({sys.prefix}), or does it lie in the current folder?",
+            ) from error
+    except Exception:  # noqa: BLE001, S110 - code of the package above; importing it below tells the whole story
+        pass
+    return _run_import(spec, lambda: importlib.import_module(name))
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise _failed("MODULE_NOT_FOUND", f"there is no file {str(path)!r}")
+    name = f"bridge_adapter_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}"
+    module_spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if module_spec is None or module_spec.loader is None:
+        raise _failed("MODULE_NOT_FOUND", f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def _run_import(spec: str, load: Callable[[], T]) -> T:
+    try:
+        return load()
+    except BridgeError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise _failed(
+            "IMPORT_FAILED",
+            f"importing {spec!r} failed: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno}); "
+            "--debug shows the traceback",
+        ) from error
+
+
+def _class(module: ModuleType, name: str, spec: str) -> type:
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)  # type: ignore[assignment]
+    if found is None:
+        adapters = ", ".join(cls.__name__ for cls in _adapters(module))
+        there = f"; it has {adapters}" if adapters else "; it has no adapters at all"
+        raise _failed("CLASS_NOT_FOUND", f"{module.__name__} has no class {name!r}{there}")
+    return _checked(found, spec)
+
+
+def _checked(found: object, spec: str) -> type:
+    if not (isinstance(found, type) and issubclass(found, Adapter)):
+        raise _failed("NOT_AN_ADAPTER", f"{spec!r} is not an adapter class: derive it from bridge.Adapter")
+    return found
+
+
+def _adapters(module: ModuleType) -> list[type]:
+    listed = getattr(module, "__all__", None)
+    return [
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, Adapter)
+        and (name in listed if listed is not None else value.__module__ == module.__name__)
+    ]
+
+
+def _all_in(module: ModuleType, spec: str) -> list[type]:
+    adapters = _adapters(module)
+    if not adapters:
+        raise _failed("CLASS_NOT_FOUND", f"{spec!r} has no adapters: derive a class from bridge.Adapter")
+    return adapters
+
+
+def _failed(reason: str, message: str) -> BridgeError:
+    return BridgeError(Code.FAILED_PRECONDITION, message, reason=reason)

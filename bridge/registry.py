@@ -1,0 +1,86 @@
+"""The tools a server offers, by name, and the resources its adapters share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.adapter import AdapterInfo, inspect_adapter
+from bridge.errors import BridgeError, Code
+from bridge.tool import Tool
+
+__all__ = ["Entry", "Registry"]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A tool with the adapter it belongs to."""
+
+    tool: Tool
+    adapter: AdapterInfo
+    resources: Any = None
+    """What the adapter's ``lifespan`` yielded."""
+
+
+class Registry:
+    """All tools of some adapters.
+
+    Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``, if two adapters have a tool of one name.
+    """
+
+    def __init__(self, adapters: Iterable[type] = ()) -> None:
+        self.adapters: list[AdapterInfo] = []
+        self._entries: dict[str, Entry] = {}
+        for cls in adapters:
+            self._add(inspect_adapter(cls))
+
+    def _add(self, adapter: AdapterInfo) -> None:
+        for name, tool in adapter.tools.items():
+            if (other := self._entries.get(name)) is not None:
+                raise BridgeError(
+                    Code.FAILED_PRECONDITION,
+                    f"{other.adapter.name} and {adapter.name} both have a tool called {name!r}: serve one of them, or "
+                    "give one tool another name with @tool(name=...)",
+                    reason="DUPLICATE_TOOL",
+                )
+            self._entries[name] = Entry(tool, adapter)
+        self.adapters.append(adapter)
+
+    @property
+    def tools(self) -> list[Tool]:
+        """All tools, sorted by name."""
+        return [self._entries[name].tool for name in sorted(self._entries)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Entry:
+        """The tool of a name. Raises ``BridgeError`` NOT_FOUND, reason ``TOOL_NOT_FOUND``."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise self._not_found(name)
+        return entry
+
+    def _not_found(self, name: str) -> BridgeError:
+        close = difflib.get_close_matches(name[:128], self._entries, n=1)
+        if close:
+            hint = f"did you mean {close[0]!r}?"
+        elif self._entries:
+            names = sorted(self._entries)
+            hint = f"there is {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        else:
+            hint = "there are none here"
+        return BridgeError(Code.NOT_FOUND, f"no tool {name[:128]!r}; {hint}", reason="TOOL_NOT_FOUND")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Enters the ``lifespan`` of every adapter, in order; leaves them in reverse."""
+        async with AsyncExitStack() as stack:
+            for adapter in self.adapters:
+                resources = await stack.enter_async_context(adapter.cls.lifespan())
+                for name in adapter.tools:
+                    self._entries[name].resources = resources
+            yield

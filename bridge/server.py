@@ -1,0 +1,254 @@
+"""The composition root: a configuration becomes parts, and the parts start, drain and stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from bridge import engines
+from bridge._version import __version__
+from bridge.codec import DEFAULT_LIMITS
+from bridge.config import ServerConfig
+from bridge.dispatcher import CallLimits, Dispatcher
+from bridge.engines.base import Method, ServerEngine, ServerOptions, ServerTls
+from bridge.errors import BridgeError
+from bridge.executors.inline import InlineExecutor
+from bridge.executors.thread import ThreadExecutor
+from bridge.frontends import catalog
+from bridge.frontends.grpc import BRIDGE, HOST, ToolFrontend
+from bridge.frontends.health import Health
+from bridge.frontends.host_service import host_methods
+from bridge.host import Host
+from bridge.hosts.grpc import GrpcHost
+from bridge.hosts.limits import HostLimits
+from bridge.hosts.memory import InMemoryHost
+from bridge.hosts.observed import ObservedHost
+from bridge.hosts.sessions import SessionHost
+from bridge.invocation import ErrorPolicy
+from bridge.listeners import TcpAddress, UnixAddress, is_loopback, parse_address, prepare_unix, probe_tcp, require_secure
+from bridge.registry import Registry
+from bridge.security import TokenFile, load_tls, write_atomically, write_client_config
+from bridge.telemetry.setup import Telemetry, configure
+from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
+
+__all__ = ["Server", "run_server"]
+
+log = logging.getLogger("bridge.server")
+
+SWEEP_INTERVAL = 5.0
+"""Seconds between two looks for sessions that have expired."""
+
+Role = Literal["bridge", "host"]
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that answers."""
+
+    addresses: list[str]
+    """Where, as clients write it."""
+    health: Health
+    dispatcher: Dispatcher
+    host: Host
+    registry: Registry
+    config: ServerConfig
+    clean: bool = True
+    """After it has stopped: whether every tool had ended."""
+
+
+@asynccontextmanager
+async def run_server(
+    config: ServerConfig, adapters: Sequence[type], role: Role = "bridge", *, own_process: bool = False
+) -> AsyncIterator[Server]:
+    """Runs a server as long as the block runs; leaving it drains.
+
+    Args:
+        config: settled configuration.
+        adapters: adapter classes: the bridge's tools, or, for a host, the host's own.
+        role: ``"bridge"`` runs tools and has sessions of its own unless ``config.host`` names another host;
+            ``"host"`` keeps sessions and variables for bridges.
+        own_process: whether the process is there for this server only, so that its logging is the server's to set up.
+
+    Raises ``BridgeError`` before anything answers if the adapters, the configuration or an address is wrong.
+    """
+    registry = Registry(adapters)
+    tls, tokens = _credentials(config)
+    addresses = [parse_address(text) for text in config.listen]
+    require_secure(addresses, tls=tls is not None, auth=tokens is not None or _mutual(tls), insecure=config.insecure)
+    reflection = config.reflection == "on" or (config.reflection == "auto" and all(map(is_loopback, addresses)))
+
+    async with AsyncExitStack() as stack:
+        telemetry = configure(
+            tracing=config.tracing,
+            metrics_address=config.metrics,
+            log_format=config.log_format if own_process else "",
+            log_level=config.log_level,
+            service_name="tool-bridge" if role == "bridge" else "tool-bridge-host",
+        )
+        stack.push_async_callback(telemetry.aclose)
+        engine = engines.serve(
+            ServerOptions(
+                max_message_bytes=config.max_message_bytes,
+                max_metadata_bytes=config.max_metadata_bytes,
+                max_concurrent_streams=max(256, 2 * config.max_concurrent_calls),
+                tls=tls,
+                authenticate=None if tokens is None else tokens.authenticate,
+                reflection=reflection,
+            ),
+            engine=config.engine,
+        )
+        # The engine goes last: until then a call is answered, if only by "draining".
+        stack.push_async_callback(engine.aclose, 0.5)
+        bound = [_listen(engine, address, stack) for address in addresses]
+        audit = config.audit == "on" or (config.audit == "auto" and (tokens is not None or _mutual(tls)))
+        parts = _Parts(config, registry, telemetry, role, audit)
+        stack.push_async_callback(parts.aclose)
+        await stack.enter_async_context(registry.open())
+
+        server = Server(bound, parts.health, parts.dispatcher, parts.host, registry, config)
+        await engine.start(parts.methods(reflection))
+        if isinstance(parts.host, SessionHost):
+            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.host)))
+        parts.health.set(True)
+        _announce(config, server, tls, tokens)
+        try:
+            yield server
+        finally:
+            parts.health.set(False)
+            server.clean = await parts.dispatcher.drain(config.grace)
+
+
+class _Parts:
+    """The path of a call, put together."""
+
+    def __init__(self, config: ServerConfig, registry: Registry, telemetry: Telemetry, role: Role, audit: bool) -> None:
+        self._config, self._registry, self._role = config, registry, role
+        metrics = telemetry.metrics
+        self._executors = {
+            "inline": InlineExecutor(),
+            "thread": ThreadExecutor(config.threads, config.queue_size, metrics and metrics.queue_wait),
+        }
+        self.dispatcher = Dispatcher(
+            registry,
+            self._executors,
+            CallLimits(
+                config.max_concurrent_calls, config.max_in_flight_bytes, config.default_timeout, config.max_timeout
+            ),
+            interceptors=telemetry.interceptors((tool.name for tool in registry.tools), audit=audit),
+            errors=ErrorPolicy(config.redact_errors, config.debug),
+            on_execution=metrics and metrics.execution,
+        )
+        self.host = self._make_host()
+        watched = telemetry.metrics is not None or telemetry.tracer is not None
+        names = BRIDGE if role == "bridge" else HOST
+        self.health = Health([BRIDGE.service, HOST.service] if self._is_host() else [names.service])
+        self._frontend = ToolFrontend(
+            self.dispatcher,
+            ObservedHost(self.host, metrics and metrics.callback) if watched else self.host,
+            names,
+            max_message_bytes=config.max_message_bytes,
+            on_response=metrics and metrics.response_size,
+        )
+
+    def _is_host(self) -> bool:
+        return isinstance(self.host, SessionHost)
+
+    def _make_host(self) -> Host:
+        config = self._config
+        if config.host:
+            return GrpcHost(engines.connect(config.host, engine=config.engine))
+        limits = HostLimits(
+            max_sessions=config.max_sessions,
+            max_variables=config.max_variables,
+            default_ttl=config.session_ttl,
+            max_ttl=max(config.session_ttl, HostLimits().max_ttl),
+        )
+        return InMemoryHost(limits=limits, tools=self.dispatcher if self._role == "host" else None)
+
+    def methods(self, reflection: bool) -> list[Method]:
+        methods = [*self._frontend.methods(), *self.health.methods()]
+        if isinstance(self.host, SessionHost):
+            methods += host_methods(self.host)
+        tools = self._registry.tools
+        if self._role == "host":
+            return [*methods, *catalog.host_catalog(tools)]
+        return [*methods, *catalog.server_catalog(tools, self._info(reflection))]
+
+    def _info(self, reflection: bool) -> GetServerInfoResponse:
+        config = self._config
+        info = GetServerInfoResponse(
+            name="tool-bridge",
+            version=__version__,
+            protocols=["bridge.v1"],
+            features=[name for name, on in (("host", self._is_host()), ("reflection", reflection)) if on],
+            adapters=[adapter.name for adapter in self._registry.adapters],
+            limits=Limits(
+                max_message_bytes=config.max_message_bytes,
+                max_metadata_bytes=config.max_metadata_bytes,
+                max_concurrent_calls=config.max_concurrent_calls,
+                max_depth=DEFAULT_LIMITS.max_depth,
+                max_call_duration=catalog.duration(config.max_timeout),
+                max_in_flight_bytes=config.max_in_flight_bytes,
+            ),
+        )
+        info.started_at.FromNanoseconds(time.time_ns())
+        return info
+
+    async def aclose(self) -> None:
+        for executor in self._executors.values():
+            await executor.aclose()
+        await self.host.aclose()
+
+
+def _credentials(config: ServerConfig) -> tuple[ServerTls | None, TokenFile | None]:
+    tls = None
+    if config.tls_cert is not None and config.tls_key is not None:
+        tls = load_tls(config.tls_cert, config.tls_key, config.tls_client_ca)
+    return tls, None if config.tokens is None else TokenFile(config.tokens)
+
+
+def _mutual(tls: ServerTls | None) -> bool:
+    return tls is not None and tls.client_ca is not None
+
+
+def _listen(engine: ServerEngine, address: TcpAddress | UnixAddress, stack: AsyncExitStack) -> str:
+    if isinstance(address, UnixAddress):
+        listener = stack.enter_context(prepare_unix(address.path))
+        with listener.binding():
+            return engine.listen(listener.address)
+    probe_tcp(address.host, address.port)
+    return engine.listen(str(address))
+
+
+async def _sweep(host: SessionHost) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL)
+        await host.sweep()
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def _announce(config: ServerConfig, server: Server, tls: ServerTls | None, tokens: TokenFile | None) -> None:
+    if config.write_client is not None:
+        write_client_config(
+            config.write_client,
+            target=server.addresses[0],
+            ca=config.tls_cert if tls is not None else None,
+            token_file=config.tokens if tokens is not None else None,
+        )
+    if config.ready_file is not None:
+        ready = {"addresses": server.addresses, "pid": os.getpid(), "version": __version__}
+        write_atomically(config.ready_file, msgspec.json.encode(ready).decode() + "\n")
+
+

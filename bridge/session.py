@@ -1,0 +1,434 @@
+"""What a tool sees of its call: the session context, made for one invocation and gone with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
+from bridge.errors import BridgeError, Code, NoSessionError
+from bridge.host import CallScope
+from bridge.telemetry.propagation import outgoing
+from bridge.variables import Constraints, Variable, Write, WriteResult
+
+__all__ = ["CALL_PATH", "MAX_CALL_DEPTH", "CancelEvent", "SessionContext", "SyncSessionContext"]
+
+T = TypeVar("T")
+
+CALL_PATH = "bridge-call-path"
+"""Metadata key with the names of the tools a call is nested in, outermost first, separated by commas."""
+MAX_CALL_DEPTH = 16
+"""Tools calling host tools calling tools ... are refused below this depth."""
+
+_log = logging.getLogger("bridge.tool")
+
+
+class CancelEvent:
+    """Set when nobody waits for the tool any more: the caller gave up, its deadline passed, or the server stops.
+
+    Cheap to make, because most calls never look at it. Set from the event loop; read from any thread.
+    """
+
+    __slots__ = ("_callbacks", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._callbacks: list[Callable[[], object]] | None = None
+
+    def is_set(self) -> bool:
+        """Whether the tool should stop. The way for loops in sync tools to notice."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Says that the tool should stop."""
+        self._is_set = True
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback()
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Calls back, in the event loop, when set; at once if it is."""
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+        if self._is_set:
+            callback()
+
+    def discard_callback(self, callback: Callable[[], object]) -> None:
+        """Forgets a callback."""
+        if self._callbacks and callback in self._callbacks:
+            self._callbacks.remove(callback)
+
+    async def wait(self) -> None:
+        """Returns when set (async tools)."""
+        if not self._is_set:
+            waiter = asyncio.get_running_loop().create_future()
+            self.add_callback(lambda: waiter.done() or waiter.set_result(None))
+            await waiter
+
+    def wait_blocking(self, timeout: float | None = None) -> bool:
+        """Blocks until set or ``timeout`` seconds are over; returns whether it is set (sync tools)."""
+        event = threading.Event()
+        self.add_callback(event.set)
+        event.wait(timeout)
+        self.discard_callback(event.set)
+        return self._is_set
+
+
+class SessionContext:
+    """A tool's view of its session, its caller and its time.
+
+    Nothing is sent to the host unless one of these methods is called. Values read are remembered for the rest of the
+    invocation, so a value may be as old as the invocation; ``get(name, fresh=True)`` asks again. Writes go to the host
+    at once, in order.
+
+    All methods raise ``NoSessionError`` in a call without a session, ``NoHostError`` where there is no way to a host,
+    and otherwise the host's ``BridgeError``.
+    """
+
+    __slots__ = ("_cache", "_call", "_log", "_loop", "_progress", "_relay", "_sync", "cancelled")
+
+    def __init__(self, call: ToolCall, loop: asyncio.AbstractEventLoop) -> None:
+        self._call = call
+        self._loop = loop
+        self._cache: dict[str, Variable] | None = None
+        self._sync: SyncSessionContext | None = None
+        self._log: logging.LoggerAdapter[logging.Logger] | None = None
+        self._progress: Progress | None = None
+        self._relay: asyncio.Task[None] | None = None
+        self.cancelled = CancelEvent()
+        """Set when nobody waits for the tool any more."""
+
+    # -- the call ------------------------------------------------------------------------------------------------
+
+    @property
+    def tool(self) -> str:
+        """Name of the tool."""
+        return self._call.tool
+
+    @property
+    def session_id(self) -> str:
+        """The session, or empty."""
+        return self._call.session_id
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Free text from the caller."""
+        return self._call.metadata
+
+    @property
+    def principal(self) -> str:
+        """Who the caller proved to be; empty without authentication."""
+        return self._call.principal
+
+    @property
+    def deadline(self) -> float | None:
+        """``time.monotonic()`` at which the caller stops waiting."""
+        return self._call.deadline
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, not below zero; ``None`` without one."""
+        return time_remaining(self._call.deadline)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry the tool and, where tracing is on, the trace."""
+        if self._log is None:
+            self._log = logging.LoggerAdapter(_log, {"tool": self.tool}, merge_extra=True)
+        return self._log
+
+    @property
+    def sync(self) -> SyncSessionContext:
+        """The same, blocking, for sync tools."""
+        if self._sync is None:
+            self._sync = SyncSessionContext(self)
+        return self._sync
+
+    def progress(self, fraction: float | None = None, message: str = "") -> None:
+        """Tells the caller how far the tool is, if it called by the streaming RPC; otherwise does nothing.
+
+        Never waits: if the caller is slower than the tool, only the newest note is sent. Usable from any thread.
+
+        Args:
+            fraction: done part of the work, from 0 to 1.
+            message: what the tool is doing, for people.
+        """
+        if not self._call.streaming:
+            return
+        scheduled, self._progress = self._progress is not None, Progress(fraction, message)
+        if not scheduled:
+            self._loop.call_soon_threadsafe(self._start_relay)
+
+    def _start_relay(self) -> None:
+        if self._relay is None or self._relay.done():
+            self._relay = self._loop.create_task(self._send_progress())
+
+    async def _send_progress(self) -> None:
+        while (progress := self._progress) is not None:
+            self._progress = None
+            await self._call.emit(Chunk(progress=progress))
+
+    async def flush(self) -> None:
+        """Returns when the last note of progress is on its way."""
+        if self._progress is not None:
+            self._start_relay()
+        if self._relay is not None:
+            await self._relay
+
+    # -- variables -----------------------------------------------------------------------------------------------
+
+    def _scope(self) -> CallScope:
+        call = self._call
+        return CallScope(call.session_id, call.deadline, self._headers(), f"tool:{call.tool}", call.principal)
+
+    def _session(self) -> CallScope:
+        if not self._call.session_id:
+            raise NoSessionError
+        return self._scope()
+
+    def _headers(self) -> dict[str, str]:
+        headers = dict(outgoing(self._call.headers))
+        path = self._call.headers.get(CALL_PATH)
+        headers[CALL_PATH] = f"{path},{self.tool}" if path else self.tool
+        return headers
+
+    async def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
+        """The value of a variable.
+
+        Args:
+            name: the variable.
+            default: returned if there is none; without it that is NOT_FOUND, reason ``VARIABLE_NOT_FOUND``.
+            fresh: ask the host even if the value was read before in this invocation.
+        """
+        found = await self.get_many([name], fresh=fresh)
+        if name in found:
+            return found[name]
+        if default is not NO_VALUE:
+            return default
+        raise _no_variable(name)
+
+    async def get_variable(self, name: str) -> Variable:
+        """A variable with its version, type and constraints, as it is now."""
+        found = await self._read([name], fresh=True)
+        if name not in found:
+            raise _no_variable(name)
+        return found[name]
+
+    async def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
+        """Values of several variables, read at one instant in one round trip; those that do not exist are absent."""
+        return {name: variable.value for name, variable in (await self._read(list(names), fresh=fresh)).items()}
+
+    async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
+        scope = self._session()
+        cache = self._cache
+        if cache is None:
+            cache = self._cache = {}
+        wanted = names if fresh else [name for name in names if name not in cache]
+        if wanted:
+            found = await self._call.host.get_variables(scope, wanted)
+            for name in wanted:
+                cache.pop(name, None)
+            cache.update(found)
+        return {name: cache[name] for name in names if name in cache}
+
+    async def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
+        """Writes a variable and returns its new version. An unknown name is registered with the value's type.
+
+        Args:
+            name: the variable.
+            value: must fit the variable's type and constraints.
+            expected_version: write only if this is the current version (0: only if there is none), otherwise ABORTED,
+                reason ``VERSION_MISMATCH``.
+        """
+        results = await self._write([Write(name=name, value=value, expected_version=expected_version)], atomic=True)
+        version = results[name]
+        if isinstance(version, BridgeError):
+            raise version
+        return version
+
+    async def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
+        """Writes several variables.
+
+        Returns:
+            The new version by name; without ``atomic`` the error of those that were refused. With ``atomic`` the first
+            refusal is raised and nothing is written.
+        """
+        return await self._write([Write(name=name, value=value) for name, value in values.items()], atomic=atomic)
+
+    async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
+        scope = self._session()
+        for write in writes:
+            self._forget(write.name)
+        return await self._call.host.set_variables(scope, writes, atomic=atomic)
+
+    async def register(
+        self,
+        name: str,
+        type: str,
+        value: Any,
+        constraints: Constraints | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> Variable:
+        """Declares a variable.
+
+        Args:
+            name: the variable; one that exists gets the new declaration as its next version.
+            type: integer, float, string, boolean, choice, json, embedding, tensor or bytes.
+            value: its value.
+            constraints: what every value must satisfy.
+            metadata: free text kept with it.
+            ttl: seconds it lives from now; as long as the session by default.
+        """
+        scope = self._session()
+        self._forget(name)
+        return await self._call.host.register_variable(
+            scope, name, type, value, constraints=constraints, metadata=metadata, ttl=ttl
+        )
+
+    async def delete(self, name: str, expected_version: int | None = None) -> None:
+        """Deletes a variable."""
+        scope = self._session()
+        self._forget(name)
+        await self._call.host.delete_variable(scope, name, expected_version=expected_version)
+
+    async def list(self, pattern: str = "") -> list[Variable]:
+        """Variables whose name matches a glob (``*``, ``?``), sorted by name; all without a pattern."""
+        return await self._call.host.list_variables(self._session(), pattern)
+
+    def _forget(self, name: str) -> None:
+        if self._cache is not None:
+            self._cache.pop(name, None)
+
+    # -- tools of the host ---------------------------------------------------------------------------------------
+
+    async def call(self, tool: str, /, **arguments: Any) -> Any:
+        """Runs a tool of the host, within this call's deadline, and returns its result."""
+        return await self._call.host.call_tool(self._deeper(), tool, arguments)
+
+    def stream(self, tool: str, /, **arguments: Any) -> AsyncIterator[Any]:
+        """Runs a streaming tool of the host; iterates over what it yields."""
+        return self._call.host.stream_tool(self._deeper(), tool, arguments)
+
+    def _deeper(self) -> CallScope:
+        scope = self._scope()
+        if scope.headers[CALL_PATH].count(",") >= MAX_CALL_DEPTH:
+            raise BridgeError(
+                Code.FAILED_PRECONDITION,
+                f"tools call each other {MAX_CALL_DEPTH} levels deep, most likely in a circle; the path of calls is "
+                + scope.headers[CALL_PATH][:500],
+                reason="CALL_DEPTH",
+            )
+        return scope
+
+
+class SyncSessionContext:
+    """``SessionContext`` for sync tools: the same calls, blocking.
+
+    Must be used in the thread of the tool (or another thread), never in the event loop.
+    """
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        context = self._context
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not None:
+            coroutine.close()
+            raise RuntimeError("ctx.sync blocks, and this is the event loop: use `await ctx...` in async tools")
+        future = asyncio.run_coroutine_threadsafe(coroutine, context._loop)
+        context.cancelled.add_callback(future.cancel)
+        try:
+            return future.result(context.time_remaining())
+        except TimeoutError:
+            future.cancel()
+            raise BridgeError(
+                Code.DEADLINE_EXCEEDED, "the host did not answer before the deadline", reason="DEADLINE_EXCEEDED"
+            ) from None
+        finally:
+            context.cancelled.discard_callback(future.cancel)
+
+    def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
+        """See ``SessionContext.get``."""
+        return self._run(self._context.get(name, default, fresh=fresh))
+
+    def get_variable(self, name: str) -> Variable:
+        """See ``SessionContext.get_variable``."""
+        return self._run(self._context.get_variable(name))
+
+    def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
+        """See ``SessionContext.get_many``."""
+        return self._run(self._context.get_many(names, fresh=fresh))
+
+    def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
+        """See ``SessionContext.set``."""
+        return self._run(self._context.set(name, value, expected_version))
+
+    def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
+        """See ``SessionContext.set_many``."""
+        return self._run(self._context.set_many(values, atomic=atomic))
+
+    def register(
+        self,
+        name: str,
+        type: str,
+        value: Any,
+        constraints: Constraints | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> Variable:
+        """See ``SessionContext.register``."""
+        return self._run(self._context.register(name, type, value, constraints, metadata=metadata, ttl=ttl))
+
+    def delete(self, name: str, expected_version: int | None = None) -> None:
+        """See ``SessionContext.delete``."""
+        self._run(self._context.delete(name, expected_version))
+
+    def list(self, pattern: str = "") -> list[Variable]:
+        """See ``SessionContext.list``."""
+        return self._run(self._context.list(pattern))
+
+    def call(self, tool: str, /, **arguments: Any) -> Any:
+        """See ``SessionContext.call``."""
+        return self._run(self._context.call(tool, **arguments))
+
+    def stream(self, tool: str, /, **arguments: Any) -> Iterator[Any]:
+        """See ``SessionContext.stream``."""
+        stream = self._context.stream(tool, **arguments)
+        end = object()
+
+        async def step() -> Any:
+            return await anext(stream, end)
+
+        try:
+            while (value := self._run(step())) is not end:
+                yield value
+        finally:
+            self._run(_close(stream))
+
+    def progress(self, fraction: float | None = None, message: str = "") -> None:
+        """See ``SessionContext.progress``."""
+        self._context.progress(fraction, message)
+
+
+async def _close(stream: AsyncIterator[Any]) -> None:
+    aclose = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+def _no_variable(name: str) -> BridgeError:
+    return BridgeError(
+        Code.NOT_FOUND, f"no variable {name!r} in this session: set or register it first", reason="VARIABLE_NOT_FOUND"
+    )

@@ -1,0 +1,282 @@
+"""``@tool``, and what a tool's signature says: schemas, defaults, where it runs, whether it streams.
+
+A signature is read once, when its adapter is loaded. After that binding the arguments of a call is one conversion by
+msgspec: validated, converted to the annotated types, every violation with its path.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, NotRequired, TypeVar, overload
+
+import msgspec
+
+from bridge.errors import BridgeError, Code
+from bridge.schema import Schemas, convert_hook, schemas_for
+from bridge.session import SessionContext
+from bridge.violations import refuse
+
+__all__ = ["ISOLATIONS", "NAME", "Parameter", "Tool", "ToolOptions", "inspect_tool", "tool"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""What a tool may be called."""
+ISOLATIONS = ("inline", "thread")
+"""Where a tool can run: on the event loop, or in a thread of its own for the time of the call."""
+
+_MARK = "__bridge_tool__"
+_EMPTY = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """What ``@tool(...)`` was given."""
+
+    name: str | None = None
+    isolation: str | None = None
+    timeout: float | None = None
+    idempotent: bool = False
+    read_only: bool = False
+    collect: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@overload
+def tool(function: F, /) -> F: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    isolation: str | None = None,
+    timeout: float | None = None,
+    idempotent: bool = False,
+    read_only: bool = False,
+    collect: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Callable[[F], F]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    isolation: str | None = None,
+    timeout: float | None = None,
+    idempotent: bool = False,
+    read_only: bool = False,
+    collect: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Any:
+    """Makes a method of an ``Adapter`` a tool. Usable as ``@tool`` and as ``@tool(...)``.
+
+    Args:
+        name: name for callers; the method's own by default.
+        isolation: ``"inline"`` runs on the event loop (the default of ``async def``, must not block), ``"thread"`` in a
+            thread (the default of ``def``).
+        timeout: seconds after which the server ends a call, whatever the caller's deadline.
+        idempotent: calling it twice does the same as once, so clients may retry a call that failed half-way.
+        read_only: it only looks. Implies nothing else.
+        collect: a streaming tool may be called by the unary RPC too; what it yields comes back as a list.
+        metadata: free text for those who list tools.
+    """
+    options = ToolOptions(name, isolation, timeout, idempotent, read_only, collect, dict(metadata or {}))
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(function, _MARK, options)
+        return function
+
+    return mark if function is None else mark(function)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a tool."""
+
+    name: str
+    type: str
+    """As the author wrote it."""
+    description: str
+    required: bool
+    default: Any
+    schema: dict[str, Any]
+    """JSON Schema 2020-12."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool, as its signature and decorator describe it."""
+
+    name: str
+    function: Callable[..., Any]
+    """The method, unbound."""
+    description: str
+    parameters: tuple[Parameter, ...]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    streaming: bool
+    """It yields values."""
+    is_async: bool
+    isolation: str
+    options: ToolOptions
+    context_parameter: str | None
+    """The parameter that takes the ``SessionContext``."""
+    arguments_type: Any
+    """TypedDict of the arguments."""
+
+    def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Keyword arguments for the function, validated and converted.
+
+        Raises ``BridgeError`` INVALID_ARGUMENT with a violation for every argument that is missing, unknown or wrong.
+        """
+        try:
+            bound: dict[str, Any] = msgspec.convert(arguments, self.arguments_type, dec_hook=convert_hook)
+        except (msgspec.ValidationError, RecursionError):
+            refuse(self.name, arguments, self.arguments_type)
+        if len(bound) != len(arguments):
+            refuse(self.name, arguments, self.arguments_type)
+        return bound
+
+
+def marked(function: object) -> ToolOptions | None:
+    """The options of a function that carries ``@tool``, else ``None``."""
+    return getattr(function, _MARK, None)
+
+
+def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str) -> Tool:
+    """Reads a tool's signature.
+
+    Args:
+        function: the method, unbound.
+        options: what its decorator was given.
+        owner: the adapter's name, for errors.
+
+    Raises ``BridgeError`` FAILED_PRECONDITION, reason ``BAD_SIGNATURE``, that says what to change.
+    """
+    where = f"{owner}.{function.__name__}"
+    name = options.name or function.__name__
+    if not NAME.fullmatch(name):
+        _bad(where, f"a tool's name is 1 to 128 letters, digits, '_', '.', '-', and {name[:140]!r} is not")
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    streaming = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    isolation = options.isolation or ("inline" if is_async else "thread")
+    _check_options(where, options, isolation, is_async=is_async, streaming=streaming)
+
+    hints = _hints(function, where)
+    declared, context_parameter = _declared(function, hints, where)
+    types = {parameter.name: hints.get(parameter.name, Any) for parameter in declared}
+    schemas = _schemas(where, types, declared, function, hints.get("return", _EMPTY), streaming)
+    return Tool(
+        name=name,
+        function=function,
+        description=schemas.description,
+        parameters=tuple(
+            Parameter(
+                name=parameter.name,
+                type=_type_text(parameter.annotation),
+                description=schemas.parameters[parameter.name].get("description", ""),
+                required=parameter.default is _EMPTY,
+                default=parameter.default,
+                schema=schemas.parameters[parameter.name],
+            )
+            for parameter in declared
+        ),
+        input_schema=schemas.input,
+        output_schema=schemas.output,
+        streaming=streaming,
+        is_async=is_async,
+        isolation=isolation,
+        options=options,
+        context_parameter=context_parameter,
+        arguments_type=_arguments_type(types, declared),
+    )
+
+
+def _check_options(where: str, options: ToolOptions, isolation: str, *, is_async: bool, streaming: bool) -> None:
+    if isolation not in ISOLATIONS:
+        _bad(where, f"isolation={isolation!r} is not known; there is {', '.join(ISOLATIONS)}")
+    if is_async and isolation != "inline":
+        _bad(where, f"an async tool runs on the event loop; make it a plain def for isolation={isolation!r}")
+    if options.timeout is not None and not options.timeout > 0:
+        _bad(where, "timeout must be more than 0 seconds")
+    if options.collect and not streaming:
+        _bad(where, "collect=True is for tools that yield")
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception as error:  # noqa: BLE001 - evaluating annotations runs code of the adapter's author
+        _bad(where, f"its annotations cannot be read ({type(error).__name__}: {error})")
+
+
+def _declared(
+    function: Callable[..., Any], hints: dict[str, Any], where: str
+) -> tuple[list[inspect.Parameter], str | None]:
+    """The parameters that callers give, and the name of the one that takes the context."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    if not parameters or parameters[0].kind not in positional:
+        _bad(where, "a tool is a method: its first parameter is self")
+    declared, context_parameter = [], None
+    for parameter in parameters[1:]:
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            _bad(where, f"*{parameter.name}: callers need named parameters; take a list or a dict")
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            _bad(where, f"{parameter.name}: arguments come by name, so parameters before '/' cannot be given")
+        if hints.get(parameter.name) is SessionContext:
+            if context_parameter is not None:
+                _bad(where, "it takes the SessionContext twice")
+            context_parameter = parameter.name
+        else:
+            declared.append(parameter)
+    return declared, context_parameter
+
+
+def _schemas(
+    where: str,
+    types: dict[str, Any],
+    declared: list[inspect.Parameter],
+    function: Callable[..., Any],
+    returns: Any,
+    streaming: bool,
+) -> Schemas:
+    try:
+        return schemas_for(
+            types,
+            {parameter.name: parameter.default for parameter in declared if parameter.default is not _EMPTY},
+            inspect.getdoc(function) or "",
+            None if returns is _EMPTY else _item_type(returns) if streaming else returns,
+        )
+    except (TypeError, ValueError) as error:
+        _bad(where, str(error))
+
+
+def _arguments_type(types: dict[str, Any], declared: list[inspect.Parameter]) -> Any:
+    optional = {parameter.name for parameter in declared if parameter.default is not _EMPTY}
+    fields = {name: NotRequired[hint] if name in optional else hint for name, hint in types.items()}
+    # The functional form with computed fields is beyond static checkers, and exactly what msgspec reads.
+    return typing.TypedDict("Arguments", fields)  # type: ignore[misc]
+
+
+def _item_type(returns: Any) -> Any:
+    """``X`` of ``Iterator[X]``, ``AsyncIterator[X]``, ``Generator[X, ...]`` and so on."""
+    arguments = typing.get_args(returns)
+    return arguments[0] if arguments else None
+
+
+def _type_text(annotation: Any) -> str:
+    if annotation is _EMPTY:
+        return "any"
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _bad(where: str, why: str) -> NoReturn:
+    raise BridgeError(Code.FAILED_PRECONDITION, f"{where} cannot be a tool: {why}", reason="BAD_SIGNATURE")

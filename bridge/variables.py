@@ -1,0 +1,120 @@
+"""Sessions and their variables as values. No storage, no wire; what the types mean is in ``bridge.variable_types``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.errors import BridgeError, invalid_argument
+
+__all__ = [
+    "MAX_NAME_LENGTH",
+    "NO_CONSTRAINTS",
+    "Constraints",
+    "SessionInfo",
+    "Variable",
+    "Write",
+    "WriteResult",
+    "check_name",
+    "check_version",
+]
+
+MAX_NAME_LENGTH = 256
+"""Characters of a variable's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What a value must satisfy. Only the fields that fit the type may be set."""
+
+    min: float | int | None = None
+    """Smallest value, inclusive (integer, float)."""
+    max: float | int | None = None
+    """Largest value, inclusive (integer, float)."""
+    min_length: int | None = None
+    """Fewest characters (string) or bytes (bytes)."""
+    max_length: int | None = None
+    """Most characters (string) or bytes (bytes)."""
+    choices: tuple[str, ...] = ()
+    """The values allowed (choice, string)."""
+    dimensions: int | None = None
+    """Length of the vector (embedding)."""
+    shape: tuple[int, ...] | None = None
+    """Length of each dimension, -1 for any (tensor)."""
+
+
+NO_CONSTRAINTS = Constraints()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """A variable at one version."""
+
+    name: str
+    type: str
+    """integer, float, string, boolean, choice, json, embedding, tensor or bytes."""
+    value: Any
+    version: int
+    """1 for the first value, one more with each committed change."""
+    constraints: Constraints = field(default_factory=Constraints)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    changed_by: str = "client"
+    """Who committed this version: ``client``, ``host`` or ``tool:<name>``."""
+    updated_at: float = 0.0
+    """When it was committed, seconds since the epoch."""
+    expires_at: float | None = None
+    """When it ends by itself, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One write of one variable."""
+
+    name: str
+    value: Any
+    expected_version: int | None = None
+    """Write only if this is the current version; 0: only if there is none."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Free text to keep with the variable; empty: as before."""
+    ttl: float | None = None
+    """Seconds it lives from now; ``None``: as before."""
+
+
+WriteResult = int | BridgeError
+"""The new version, or why the write was refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A session as it stands."""
+
+    session_id: str
+    """128 random bits, as 32 lower-case hexadecimal digits, made by the host."""
+    metadata: Mapping[str, str]
+    """Free text given when it was opened."""
+    created_at: float
+    """When it was opened, seconds since the epoch."""
+    ttl: float
+    """Seconds it lives without use or heartbeat."""
+    expires_at: float
+    """When it ends if nothing happens, seconds since the epoch."""
+    variable_count: int
+    """Variables it holds."""
+
+
+_NAME = re.compile(rf"[A-Za-z0-9_.:/-]{{1,{MAX_NAME_LENGTH}}}")
+
+
+def check_name(name: str) -> None:
+    """Refuses what is not a variable's name: INVALID_ARGUMENT, reason ``NAME_REFUSED``."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        rule = f"a variable's name is 1 to {MAX_NAME_LENGTH} of A-Z, a-z, 0-9 and '_', '.', ':', '/', '-'"
+        raise invalid_argument("name", rule, reason="NAME_REFUSED")
+
+
+def check_version(expected: int) -> None:
+    """Refuses what no version can be expected to be: INVALID_ARGUMENT."""
+    if not isinstance(expected, int) or isinstance(expected, bool) or not 0 <= expected < 2**63:
+        raise invalid_argument("expected_version", "must be an integer, 0 or more, of 64 bits")

@@ -1,0 +1,61 @@
+"""Fixtures: one behaviour, every way in and every executor that claims it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.server import Server
+from bridge.testing import serving
+from bridge_client import BridgeClient
+from tests.support import probes
+
+Connect = Callable[..., Awaitable[BridgeClient]]
+
+
+@pytest.fixture
+def journal() -> probes.Journal:
+    """What the probes write down, empty."""
+    return probes.new_journal()
+
+
+@pytest.fixture(params=[probes.Inline, probes.Threaded], ids=["inline", "thread"])
+def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
+    """The probe adapter of each executor."""
+    adapter: type = request.param
+    return adapter
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def listen(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An address of each transport of the gRPC frontend."""
+    return "127.0.0.1:0" if request.param == "tcp" else f"unix:{tmp_path / 'own' / 'bridge.sock'}"
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+    """Starts servers that stop at the end of the test: ``await start(Adapter, ..., role="host", setting=value)``."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*adapters: type, **settings: Any) -> Server:
+            return await stack.enter_async_context(serving(*adapters, **settings))
+
+        yield start
+        probes.journal.release.set()
+
+
+@pytest.fixture
+async def connect(start: Callable[..., Awaitable[Server]]) -> AsyncIterator[Connect]:
+    """Starts a server and gives a client of it: ``client = await connect(Adapter, setting=value)``."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(*adapters: type, client: dict[str, Any] | None = None, **settings: Any) -> BridgeClient:
+            server = await start(*adapters, **settings)
+            return await stack.enter_async_context(BridgeClient(server.addresses[0], **(client or {})))
+
+        yield connect

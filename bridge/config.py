@@ -53,7 +53,7 @@ def _optional_address(text: str) -> str | None:
 
 def _target(text: str) -> str | None:
     """Where a client connects to: gRPC's name resolution may be asked for by its scheme."""
-    return _optional_address(text.removeprefix("dns:///"))
+    return None if text.endswith(".json") else _optional_address(text.removeprefix("dns:///"))
 
 
 def _addresses(texts: tuple[str, ...]) -> str | None:
@@ -106,7 +106,9 @@ class ServerConfig:
     host: str = field(
         default="",
         metadata=about(
-            _ADDRESSES, "Address of the HostService that owns sessions; empty: this server has its own.", check=_target
+            _ADDRESSES,
+            "HostService that owns sessions: its address, or a client.json for it; empty: this server has its own.",
+            check=_target,
         ),
     )
     engine: Literal["grpcio"] = field(

@@ -13,14 +13,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
-from bridge_client import BridgeClient
 from rich.console import Console
 from rich.markup import escape
 
 from bridge.demo_processes import find_showcase, run_process
 from bridge.demo_steps import STEPS, Mismatch, Skipped, Stage, Step
 from bridge.errors import BridgeError
+from bridge_client import BridgeClient
 
 __all__ = ["run_demo"]
 
@@ -28,6 +29,8 @@ STEP_TIMEOUT = 30.0
 """Seconds a step may take; each takes a second or two on a slow machine."""
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after Ctrl-C and SIGTERM, as shells have them."""
+
+Outcome = Literal["done", "skipped", "failed"]
 
 ADAPTERS = ("TextTools", "TableTools", "StreamingTools", "VariableTools", "ErrorTools")
 
@@ -53,24 +56,26 @@ async def _run(console: Console) -> int:
     if (task := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     started = time.perf_counter()
-    failed: list[str] = []
+    outcomes: dict[str, Outcome] = {}
     try:
         with tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder:
             async with _stage(console, Path(folder)) as stage:
                 for number, (title, step) in enumerate(STEPS, start=1):
                     console.print(f"\n[bold]{number}. {title}[/]")
-                    if not await _perform(stage, step):
-                        failed.append(f"{number}. {title}")
+                    outcomes[f"{number}. {title}"] = await _perform(stage, step)
     except (BridgeError, OSError) as error:
         console.print(f"[red]failed:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     took = f"{time.perf_counter() - started:.1f} s"
+    failed = [step for step, outcome in outcomes.items() if outcome == "failed"]
     if failed:
-        console.print(
-            f"\n[red]{len(failed)} of {len(STEPS)} steps failed[/] ({took}): {', '.join(failed)}", soft_wrap=True
-        )
+        text = f"{len(failed)} of {len(outcomes)} steps failed[/] ({took}): {', '.join(failed)}"
+        console.print(f"\n[red]{text}", highlight=False, soft_wrap=True)
         return 1
-    console.print(f"\n[green]All {len(STEPS)} steps did what they must[/] ({took}); both processes are stopped.")
+    done = list(outcomes.values()).count("done")
+    skipped = f", {len(outcomes) - done} skipped" if done < len(outcomes) else ""
+    text = f"{done} of {len(outcomes)} steps did what they must[/]{skipped} ({took}); both processes are stopped"
+    console.print(f"\n[green]{text}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -94,21 +99,21 @@ async def _stage(console: Console, folder: Path) -> AsyncIterator[Stage]:
                 yield Stage(client, console, showcase.folder / "data")
 
 
-async def _perform(stage: Stage, step: Step) -> bool:
-    """Runs a step; whether it did what it must. If not, what went wrong is shown."""
+async def _perform(stage: Stage, step: Step) -> Outcome:
+    """Runs a step, and shows why if it did not do what it must."""
     try:
         async with asyncio.timeout(STEP_TIMEOUT):
             await step(stage)
     except Skipped as skipped:
         stage.console.print(f"   [yellow]skipped:[/] {escape(str(skipped))}", highlight=False, soft_wrap=True)
-        return True
+        return "skipped"
     except TimeoutError:
         stage.console.print(f"   [red]failed:[/] it took longer than {STEP_TIMEOUT:g} s")
-        return False
+        return "failed"
     except Exception as error:  # noqa: BLE001 - whatever a step raises is its failure; the next ones still run
         stage.console.print(f"   [red]failed:[/] {escape(_text(error))}", highlight=False, soft_wrap=True)
-        return False
-    return True
+        return "failed"
+    return "done"
 
 
 def _text(error: Exception) -> str:

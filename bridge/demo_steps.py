@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from bridge_client import BridgeClient
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bridge.call import Progress as ToolProgress
 from bridge.errors import BridgeError, Code
+from bridge_client import BridgeClient
 
 __all__ = ["STEPS", "Mismatch", "Skipped", "Stage", "Step"]
 

@@ -5,7 +5,7 @@ Tools never see a ``Host``; they see the session context, which asks it. Impleme
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,8 +69,8 @@ class Host(Protocol):
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
         """Runs a tool of the host and returns its result."""
 
-    def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Runs a streaming tool of the host; an async generator of what it yields."""
+    def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Runs a streaming tool of the host and yields what it yields; closing the generator cancels the tool."""
 
     async def aclose(self) -> None:
         """Lets go of connections."""
@@ -109,9 +109,11 @@ class NoHost:
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
         raise NoHostError
 
-    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        nothing: tuple[Any, ...] = ()
+        for value in nothing:  # a yield is what makes it a generator
+            yield value
         raise NoHostError
-        yield  # what makes it a generator
 
     async def aclose(self) -> None:
         return

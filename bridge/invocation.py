@@ -11,7 +11,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from bridge.adapter import Adapter
@@ -79,11 +79,14 @@ class Invocation:
             arguments = tool.bind(self.call.arguments)
             if tool.context_parameter is not None:
                 arguments[tool.context_parameter] = self.context
-            return await self._with_adapter(place, tool, arguments)
+            try:
+                return await self._with_adapter(place, tool, arguments)
+            except BridgeError as error:
+                raise has_begun(error) from error
         except BridgeError:
             raise
-        except BaseException as error:  # noqa: BLE001 - the edge between the tool's code and ours
-            if isinstance(error, asyncio.CancelledError) and self.context.cancelled.is_set():
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             raise tool_failure(tool, error, self.errors) from error
 
@@ -152,6 +155,27 @@ class Invocation:
             log.error("cleanup of %s failed", self.entry.adapter.name, exc_info=failure)
         if cancelled is not None:
             raise cancelled
+
+
+_NEVER_RAN = frozenset({"NOT_CONNECTED", "CIRCUIT_OPEN"})
+
+
+def has_begun(error: BridgeError) -> BridgeError:
+    """An error that came out of a running tool, without what would tell clients that the tool never ran.
+
+    A host that a tool could not reach, or that was too busy, says so of *its* part of the work; a client that took it
+    for the whole would run the tool again.
+    """
+    if error.details.retry_after is None and error.reason not in _NEVER_RAN:
+        return error
+    reason = "HOST_UNAVAILABLE" if error.reason in _NEVER_RAN else error.reason
+    return BridgeError(error.code, error.message, reason=reason, details=replace(error.details, retry_after=None))
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the call, and the tool did not just raise ``CancelledError`` by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _collector(values: list[Any], name: str) -> Callable[[Any], Awaitable[None]]:

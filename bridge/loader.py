@@ -11,10 +11,10 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bridge.adapter import Adapter
 from bridge.errors import BridgeError, Code
@@ -47,8 +47,8 @@ def load_adapters(spec: str) -> list[type]:
     else:
         raise _failed(
             "MODULE_NOT_FOUND",
-            f"{spec!r} names no adapter: write package.module:Class, path/to/file.py:Class, or the name of an installed "
-            "entry point" + _installed(),
+            f"{spec!r} names no adapter: write package.module:Class, path/to/file.py:Class, or the name of an "
+            "installed entry point" + _installed(),
         )
     if class_name:
         return [_class(module, class_name, spec)]
@@ -111,9 +111,9 @@ def _run_import(spec: str, load: Callable[[], T]) -> T:
 
 
 def _class(module: ModuleType, name: str, spec: str) -> type:
-    found = module
+    found: Any = module
     for part in name.split("."):
-        found = getattr(found, part, None)  # type: ignore[assignment]
+        found = getattr(found, part, None)
     if found is None:
         adapters = ", ".join(cls.__name__ for cls in _adapters(module))
         there = f"; it has {adapters}" if adapters else "; it has no adapters at all"
@@ -128,14 +128,20 @@ def _checked(found: object, spec: str) -> type:
 
 
 def _adapters(module: ModuleType) -> list[type]:
-    listed = getattr(module, "__all__", None)
-    return [
-        value
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, Adapter)
-        and (name in listed if listed is not None else value.__module__ == module.__name__)
-    ]
+    listed: Iterable[str] | None = getattr(module, "__all__", None)
+    if listed is None:
+        found = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    else:
+        found = [value for name in listed if (value := _attribute(module, name)) is not None]
+    return [value for value in found if isinstance(value, type) and issubclass(value, Adapter)]
+
+
+def _attribute(module: ModuleType, name: str) -> Any:
+    """An attribute that may be made when asked for, and may need what is not installed."""
+    try:
+        return getattr(module, name, None)
+    except ImportError:
+        return None
 
 
 def _all_in(module: ModuleType, spec: str) -> list[type]:

@@ -138,7 +138,7 @@ def _pydantic(model: Any, value: Any) -> Any:
     try:
         return model.model_validate(value)
     except ValueError as error:
-        problems = getattr(error, "errors", list)()
+        problems: list[Any] = getattr(error, "errors", list)()
         text = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[:5])
         raise ValueError(text or f"Expected `{model.__name__}`") from None  # pydantic's text repeats the input
 

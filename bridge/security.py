@@ -20,11 +20,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.call import Headers
-from bridge.engines.base import ServerTls
+from bridge.engines.base import Authenticate, ServerTls
 from bridge.errors import BridgeError, Code
 
 __all__ = [
     "TokenFile",
+    "authenticator",
     "certificate_principal",
     "load_tls",
     "parse_tokens",
@@ -156,6 +157,20 @@ def certificate_principal(common_name: str, alternative_names: Sequence[str] = (
             reason="CERTIFICATE_NAME",
         )
     return f"mtls:{name}"
+
+
+def authenticator(tokens: TokenFile | None, tls: ServerTls | None) -> Authenticate | None:
+    """How a server knows its clients: by token if it has tokens, else by certificate if it asks for them, else not.
+
+    A client on a Unix socket shows no certificate; that it could open the socket, which only the server's own user may,
+    is proof enough where no tokens are asked for: its principal is ``unix:<uid>``.
+    """
+    if tokens is not None:
+        return lambda headers, certificate: tokens.authenticate(headers)
+    if tls is None or tls.client_ca is None:
+        return None
+    local = f"unix:{os.geteuid()}"
+    return lambda headers, certificate: local if certificate is None else certificate_principal(certificate)
 
 
 _Tokens = tuple[tuple[str, bytes], ...]

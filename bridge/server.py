@@ -9,17 +9,20 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from bridge import engines
 from bridge._version import __version__
+from bridge.client_config import ClientConfig
 from bridge.codec import DEFAULT_LIMITS
 from bridge.config import ServerConfig
+from bridge.credentials import AuthorizedChannel
 from bridge.dispatcher import CallLimits, Dispatcher
-from bridge.engines.base import Method, ServerEngine, ServerOptions, ServerTls
-from bridge.errors import BridgeError
+from bridge.engines.base import Channel, ChannelOptions, Method, ServerEngine, ServerOptions, ServerTls
+from bridge.executors.base import Executor
 from bridge.executors.inline import InlineExecutor
 from bridge.executors.thread import ThreadExecutor
 from bridge.frontends import catalog
@@ -33,9 +36,17 @@ from bridge.hosts.memory import InMemoryHost
 from bridge.hosts.observed import ObservedHost
 from bridge.hosts.sessions import SessionHost
 from bridge.invocation import ErrorPolicy
-from bridge.listeners import TcpAddress, UnixAddress, is_loopback, parse_address, prepare_unix, probe_tcp, require_secure
+from bridge.listeners import (
+    TcpAddress,
+    UnixAddress,
+    is_loopback,
+    parse_address,
+    prepare_unix,
+    probe_tcp,
+    require_secure,
+)
 from bridge.registry import Registry
-from bridge.security import TokenFile, load_tls, write_atomically, write_client_config
+from bridge.security import TokenFile, authenticator, load_tls, write_atomically, write_client_config
 from bridge.telemetry.setup import Telemetry, configure
 from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
 
@@ -82,7 +93,8 @@ async def run_server(
     registry = Registry(adapters)
     tls, tokens = _credentials(config)
     addresses = [parse_address(text) for text in config.listen]
-    require_secure(addresses, tls=tls is not None, auth=tokens is not None or _mutual(tls), insecure=config.insecure)
+    authenticate = authenticator(tokens, tls)
+    require_secure(addresses, tls=tls is not None, auth=authenticate is not None, insecure=config.insecure)
     reflection = config.reflection == "on" or (config.reflection == "auto" and all(map(is_loopback, addresses)))
 
     async with AsyncExitStack() as stack:
@@ -100,7 +112,7 @@ async def run_server(
                 max_metadata_bytes=config.max_metadata_bytes,
                 max_concurrent_streams=max(256, 2 * config.max_concurrent_calls),
                 tls=tls,
-                authenticate=None if tokens is None else tokens.authenticate,
+                authenticate=authenticate,
                 reflection=reflection,
             ),
             engine=config.engine,
@@ -108,7 +120,7 @@ async def run_server(
         # The engine goes last: until then a call is answered, if only by "draining".
         stack.push_async_callback(engine.aclose, 0.5)
         bound = [_listen(engine, address, stack) for address in addresses]
-        audit = config.audit == "on" or (config.audit == "auto" and (tokens is not None or _mutual(tls)))
+        audit = config.audit == "on" or (config.audit == "auto" and authenticate is not None)
         parts = _Parts(config, registry, telemetry, role, audit)
         stack.push_async_callback(parts.aclose)
         await stack.enter_async_context(registry.open())
@@ -118,7 +130,7 @@ async def run_server(
         if isinstance(parts.host, SessionHost):
             stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.host)))
         parts.health.set(True)
-        _announce(config, server, tls, tokens)
+        _announce(config, server)
         try:
             yield server
         finally:
@@ -132,9 +144,9 @@ class _Parts:
     def __init__(self, config: ServerConfig, registry: Registry, telemetry: Telemetry, role: Role, audit: bool) -> None:
         self._config, self._registry, self._role = config, registry, role
         metrics = telemetry.metrics
-        self._executors = {
+        self._executors: dict[str, Executor] = {
             "inline": InlineExecutor(),
-            "thread": ThreadExecutor(config.threads, config.queue_size, metrics and metrics.queue_wait),
+            "thread": ThreadExecutor(config.threads, config.queue_size, metrics.queue_wait if metrics else None),
         }
         self.dispatcher = Dispatcher(
             registry,
@@ -144,7 +156,7 @@ class _Parts:
             ),
             interceptors=telemetry.interceptors((tool.name for tool in registry.tools), audit=audit),
             errors=ErrorPolicy(config.redact_errors, config.debug),
-            on_execution=metrics and metrics.execution,
+            on_execution=metrics.execution if metrics else None,
         )
         self.host = self._make_host()
         watched = telemetry.metrics is not None or telemetry.tracer is not None
@@ -152,10 +164,10 @@ class _Parts:
         self.health = Health([BRIDGE.service, HOST.service] if self._is_host() else [names.service])
         self._frontend = ToolFrontend(
             self.dispatcher,
-            ObservedHost(self.host, metrics and metrics.callback) if watched else self.host,
+            ObservedHost(self.host, metrics.callback if metrics else None) if watched else self.host,
             names,
             max_message_bytes=config.max_message_bytes,
-            on_response=metrics and metrics.response_size,
+            on_response=metrics.response_size if metrics else None,
         )
 
     def _is_host(self) -> bool:
@@ -164,7 +176,7 @@ class _Parts:
     def _make_host(self) -> Host:
         config = self._config
         if config.host:
-            return GrpcHost(engines.connect(config.host, engine=config.engine))
+            return GrpcHost(_dial(config))
         limits = HostLimits(
             max_sessions=config.max_sessions,
             max_variables=config.max_variables,
@@ -215,8 +227,13 @@ def _credentials(config: ServerConfig) -> tuple[ServerTls | None, TokenFile | No
     return tls, None if config.tokens is None else TokenFile(config.tokens)
 
 
-def _mutual(tls: ServerTls | None) -> bool:
-    return tls is not None and tls.client_ca is not None
+def _dial(config: ServerConfig) -> Channel:
+    """A connection to the host, by its address or by a ``client.json`` with certificates and a token."""
+    if not config.host.endswith(".json"):
+        return engines.connect(config.host, engine=config.engine)
+    host = ClientConfig.load(config.host)
+    channel = engines.connect(host.target, ChannelOptions(tls=host.tls()), engine=config.engine)
+    return channel if host.token_file is None else AuthorizedChannel(channel, host.token_file)
 
 
 def _listen(engine: ServerEngine, address: TcpAddress | UnixAddress, stack: AsyncExitStack) -> str:
@@ -239,16 +256,31 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
     await asyncio.wait((task,))
 
 
-def _announce(config: ServerConfig, server: Server, tls: ServerTls | None, tokens: TokenFile | None) -> None:
+def _announce(config: ServerConfig, server: Server) -> None:
+    """Tells the world: the files are written last, when calls are answered."""
     if config.write_client is not None:
+        # What `bridge certs` lays beside the server's own files is meant for clients.
+        ca = _beside(config.tls_cert, "ca.pem")
+        certificate = _beside(config.tls_cert, "client.pem") if config.tls_client_ca else None
         write_client_config(
             config.write_client,
-            target=server.addresses[0],
-            ca=config.tls_cert if tls is not None else None,
-            token_file=config.tokens if tokens is not None else None,
+            target=_reachable(server.addresses[0]),
+            ca=ca or config.tls_cert,
+            token_file=_beside(config.tokens, "client.token") or config.tokens,
+            certificate=certificate,
+            private_key=_beside(config.tls_cert, "client.key") if certificate else None,
         )
     if config.ready_file is not None:
         ready = {"addresses": server.addresses, "pid": os.getpid(), "version": __version__}
         write_atomically(config.ready_file, msgspec.json.encode(ready).decode() + "\n")
 
 
+def _beside(file: Path | None, name: str) -> Path | None:
+    sibling = None if file is None else file.parent / name
+    return sibling if sibling is not None and sibling.is_file() else None
+
+
+def _reachable(address: str) -> str:
+    """An address a client on this machine can use for one that means "everywhere"."""
+    host, colon, port = address.rpartition(":")
+    return f"localhost:{port}" if colon and host in ("0.0.0.0", "[::]") else address  # noqa: S104 - read, not bound

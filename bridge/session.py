@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
 from bridge.errors import BridgeError, Code, NoSessionError
 from bridge.host import CallScope
-from bridge.telemetry.propagation import outgoing
+from bridge.telemetry.propagation import outgoing, trace_id
 from bridge.variables import Constraints, Variable, Write, WriteResult
 
 __all__ = ["CALL_PATH", "MAX_CALL_DEPTH", "CancelEvent", "SessionContext", "SyncSessionContext"]
@@ -65,9 +65,9 @@ class CancelEvent:
     async def wait(self) -> None:
         """Returns when set (async tools)."""
         if not self._is_set:
-            waiter = asyncio.get_running_loop().create_future()
-            self.add_callback(lambda: waiter.done() or waiter.set_result(None))
-            await waiter
+            happened = asyncio.Event()
+            self.add_callback(happened.set)
+            await happened.wait()
 
     def wait_blocking(self, timeout: float | None = None) -> bool:
         """Blocks until set or ``timeout`` seconds are over; returns whether it is set (sync tools)."""
@@ -76,6 +76,14 @@ class CancelEvent:
         event.wait(timeout)
         self.discard_callback(event.set)
         return self._is_set
+
+
+class _ToolLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds its fields to those of a call instead of replacing them (``merge_extra`` of Python 3.13)."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 class SessionContext:
@@ -137,7 +145,7 @@ class SessionContext:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records carry the tool and, where tracing is on, the trace."""
         if self._log is None:
-            self._log = logging.LoggerAdapter(_log, {"tool": self.tool}, merge_extra=True)
+            self._log = _ToolLogger(_log, {"tool": self.tool, "trace_id": trace_id(self._call.headers)})
         return self._log
 
     @property
@@ -310,7 +318,7 @@ class SessionContext:
         """Runs a tool of the host, within this call's deadline, and returns its result."""
         return await self._call.host.call_tool(self._deeper(), tool, arguments)
 
-    def stream(self, tool: str, /, **arguments: Any) -> AsyncIterator[Any]:
+    def stream(self, tool: str, /, **arguments: Any) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; iterates over what it yields."""
         return self._call.host.stream_tool(self._deeper(), tool, arguments)
 
@@ -415,17 +423,11 @@ class SyncSessionContext:
             while (value := self._run(step())) is not end:
                 yield value
         finally:
-            self._run(_close(stream))
+            self._run(stream.aclose())
 
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """See ``SessionContext.progress``."""
         self._context.progress(fraction, message)
-
-
-async def _close(stream: AsyncIterator[Any]) -> None:
-    aclose = getattr(stream, "aclose", None)
-    if aclose is not None:
-        await aclose()
 
 
 def _no_variable(name: str) -> BridgeError:

@@ -57,7 +57,8 @@ def to_status(error: BridgeError) -> bytes:
         add(retry)
     if details.debug is not None:
         add(error_details_pb2.DebugInfo(detail=_clip(details.debug[-MAX_TEXT:])))
-    return status.SerializeToString()
+    data: bytes = status.SerializeToString()
+    return data
 
 
 def from_status(code: int, message: str, status: bytes | None) -> BridgeError:

@@ -1,14 +1,14 @@
 """For tests of adapters: a real server and a real client, in one process, on a Unix socket of their own.
 
-    from bridge.testing import connect, connect_sync
+from bridge.testing import connect, connect_sync
 
-    async def test_it():
-        async with connect(MyAdapter) as client:
-            assert await client.call("shout", text="hi") == "HI"
+async def test_it():
+    async with connect(MyAdapter) as client:
+        assert await client.call("shout", text="hi") == "HI"
 
-    def test_it_without_asyncio():
-        with connect_sync(MyAdapter) as client:
-            assert client.call("shout", text="hi") == "HI"
+def test_it_without_asyncio():
+    with connect_sync(MyAdapter) as client:
+        assert client.call("shout", text="hi") == "HI"
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str)
 
     hints = _hints(function, where)
     declared, context_parameter = _declared(function, hints, where)
-    types = {parameter.name: hints.get(parameter.name, Any) for parameter in declared}
+    types = {parameter.name: _value_type(hints.get(parameter.name)) for parameter in declared}
     schemas = _schemas(where, types, declared, function, hints.get("return", _EMPTY), streaming)
     return Tool(
         name=name,
@@ -263,7 +263,11 @@ def _arguments_type(types: dict[str, Any], declared: list[inspect.Parameter]) ->
     optional = {parameter.name for parameter in declared if parameter.default is not _EMPTY}
     fields = {name: NotRequired[hint] if name in optional else hint for name, hint in types.items()}
     # The functional form with computed fields is beyond static checkers, and exactly what msgspec reads.
-    return typing.TypedDict("Arguments", fields)  # type: ignore[misc]
+    return typing.TypedDict("Arguments", fields)  # type: ignore[operator]
+
+
+def _value_type(hint: Any) -> Any:
+    return Any if hint is None or hint is object else hint
 
 
 def _item_type(returns: Any) -> Any:

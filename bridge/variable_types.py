@@ -136,7 +136,8 @@ def _embedding(value: Any) -> Any:
         return value
     if not isinstance(value, list | tuple):
         raise _expected("a list of numbers or a one-dimensional array", value)
-    vector = [_float(_plain(number)) for number in value]
+    is_exact = set(map(type, value)) <= {float}
+    vector = list(value) if is_exact else [_float(_plain(number)) for number in value]
     if not all(map(math.isfinite, vector)):
         raise _Refused("expected a vector of finite numbers")
     return vector
@@ -218,7 +219,7 @@ def check_constraints(type: str, constraints: Constraints) -> None:
         raise invalid_argument("type", f"must be one of {', '.join(TYPES)}", reason="TYPE_REFUSED")
     for given in fields(constraints):
         value = getattr(constraints, given.name)
-        if value == given.default:
+        if value is None or (isinstance(value, tuple) and not value and given.name == "choices"):
             continue
         if given.name not in _TYPES[type].constraints:
             raise _wrong(given.name, f"does not fit a variable of type {type}")
@@ -262,8 +263,9 @@ def _check_choices(value: Any) -> str:
 
 
 def _check_shape(value: Any) -> str:
-    fine = isinstance(value, tuple) and len(value) <= MAX_RANK and all(_is_length(one, -1) for one in value)
-    return "" if fine else f"must be a tuple of at most {MAX_RANK} lengths, -1 for any"
+    # An empty shape cannot be told from none on the wire.
+    fine = isinstance(value, tuple) and 0 < len(value) <= MAX_RANK and all(_is_length(one, -1) for one in value)
+    return "" if fine else f"must be a tuple of 1 to {MAX_RANK} lengths, -1 for any"
 
 
 _CHECKS: dict[str, Callable[[Any], str]] = {

@@ -12,7 +12,7 @@ from bridge.codec.base import DEFAULT_LIMITS, Limits, Refusal, type_name, unsupp
 from bridge.codec.registry import CONVERTERS, LOWER, PACK, PACK_LOWERED, READERS, pack_value, read
 from bridge.errors import BridgeError, invalid_argument
 
-__all__ = ["decode", "encode", "pack", "register_message"]
+__all__ = ["BUILT_IN", "decode", "encode", "pack", "register_message"]
 
 _M = TypeVar("_M", bound=Message)
 
@@ -42,7 +42,8 @@ for _family in (scalars, numbers, times, texts, containers, tensors):
 for _family in (scalars, json_text, numbers, times, containers, tensors, arrow, messages):
     READERS.update(_family.READERS)
 
-_BUILT_IN = frozenset(READERS)
+BUILT_IN = frozenset(READERS)
+"""The type URLs of the table; those that ``register_message`` adds are not among them."""
 
 
 def encode(value: object, into: AnyMessage) -> None:
@@ -103,7 +104,7 @@ def register_message(cls: type[_M]) -> type[_M]:
     if not (isinstance(cls, type) and issubclass(cls, Message)):
         raise invalid_argument("cls", "not a generated protobuf message class")
     url = messages.message_url(cls)
-    if url in _BUILT_IN:
+    if url in BUILT_IN:
         raise invalid_argument("cls", f"{cls.DESCRIPTOR.full_name} has a meaning of its own, see docs/values.md")
     READERS[url] = messages.message_reader(cls)
     return cls

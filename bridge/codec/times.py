@@ -21,7 +21,7 @@ _MIN_SECONDS = -62_135_596_800
 _MAX_SECONDS = 253_402_300_799
 """9999-12-31T23:59:59Z."""
 _MAX_SPAN = 315_576_000_000
-"""Seconds of 10,000 years, the longest Duration."""
+"""Whole seconds of the longest Duration, 10,000 years."""
 _NANOS = 1_000_000_000
 _SECOND = timedelta(seconds=1)
 
@@ -44,7 +44,7 @@ def pack_timedelta(value: timedelta, depth: int) -> Packed:
     """A time span, in microseconds."""
     _refuse_nanoseconds(value, "nanoseconds")
     seconds, rest = divmod(abs(value), _SECOND)
-    if seconds > _MAX_SPAN or (seconds == _MAX_SPAN and rest):
+    if seconds > _MAX_SPAN:
         raise unsupported("the timedelta is longer than 10,000 years")
     sign = -1 if value.days < 0 else 1
     return _DURATION_URL, Duration(seconds=sign * seconds, nanos=sign * rest.microseconds * 1000).SerializeToString()

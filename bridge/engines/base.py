@@ -1,17 +1,18 @@
 """The engine seam: HTTP/2 and gRPC's framing below, messages as bytes above.
 
-An engine moves bytes, metadata, deadlines, cancellation and status; it knows no message of ours. Server side: a frontend
-hands it ``Method`` records. Client side: ``connect`` gives a ``Channel``. Failures are ``BridgeError`` in both
-directions.
+An engine moves bytes, metadata, deadlines, cancellation and status; it knows no message of ours. Server side: a
+frontend hands it ``Method`` records. Client side: ``connect`` gives a ``Channel``. Failures are ``BridgeError`` in
+both directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from bridge.call import Headers
+from bridge.errors import BridgeError
 
 __all__ = [
     "Channel",
@@ -48,6 +49,9 @@ class ServerCall(Protocol):
     async def write(self, message: bytes) -> None:
         """Sends a message of a stream; returns when flow control has room for more."""
 
+    def fail(self, error: BridgeError) -> None:
+        """Answers with a status now, while the method is still running; what it does later goes nowhere."""
+
 
 Unary = Callable[[ServerCall, bytes], Awaitable[bytes]]
 """Answers a request with one message. Raises ``BridgeError`` for any other status."""
@@ -78,8 +82,9 @@ class ServerTls:
     """If set, clients must show a certificate of this authority (mTLS)."""
 
 
-Authenticate = Callable[[Headers], str]
-"""Says who a client is by its metadata; raises ``BridgeError`` UNAUTHENTICATED."""
+Authenticate = Callable[[Headers, str | None], str]
+"""Says who a client is by its metadata and the common name of its verified certificate (``None`` on a connection
+without client certificates); raises ``BridgeError`` UNAUTHENTICATED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +149,8 @@ class Channel(Protocol):
 
     def stream(
         self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None
-    ) -> AsyncIterator[bytes]:
-        """Sends a request and returns the answers as they come.
-
-        The iterator is an async generator: closing it early (``aclose``) cancels the call on the server.
-        """
+    ) -> AsyncGenerator[bytes, None]:
+        """Sends a request and returns the answers as they come; closing it early cancels the call on the server."""
 
     async def ready(self) -> None:
         """Returns when connected; bound it by ``asyncio.timeout``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import grpc
@@ -83,7 +83,7 @@ class GrpcioChannel:
 
     async def stream(
         self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         method = self._stream.get(path)
         if method is None:
             method = self._stream[path] = self._channel.unary_stream(path)

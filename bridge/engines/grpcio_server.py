@@ -29,7 +29,7 @@ _FOREVER = 10.0 * 365 * 86400
 class _Call:
     """A ServerCall over a ServicerContext."""
 
-    __slots__ = ("_context", "_headers", "principal", "write")
+    __slots__ = ("_context", "_failing", "_headers", "principal", "write")
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -52,9 +52,15 @@ class _Call:
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > _FOREVER else remaining
 
-    def certificate_name(self) -> str:
-        """Common name of the client's verified certificate, or empty."""
-        names = self._context.auth_context().get("x509_common_name") or ()
+    def fail(self, error: BridgeError) -> None:
+        self._failing = asyncio.create_task(_fail(self._context, error))
+
+    def certificate_name(self) -> str | None:
+        """Common name of the client's verified certificate; ``None`` on a Unix socket, which has no TLS."""
+        facts = self._context.auth_context()
+        if facts.get("transport_security_type") != [b"ssl"]:
+            return None
+        names = facts.get("x509_common_name") or ()
         return names[0].decode("utf-8", "replace") if names else ""
 
 
@@ -128,7 +134,7 @@ class GrpcioServer:
                 return await method.unary(call, request)  # type: ignore[misc]
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - the edge of the server: every failure becomes a status
+            except BaseException as error:
                 await _abort(context, error)
                 raise  # not reached: abort raises
 
@@ -150,16 +156,21 @@ class GrpcioServer:
     def _admission(self, method: Method) -> Callable[[_Call], str] | None:
         """What says who a caller is, or None where nobody has to say."""
         authenticate = self._options.authenticate
-        mutual = self._options.tls is not None and self._options.tls.client_ca is not None
-        if method.public or (authenticate is None and not mutual):
+        if method.public or authenticate is None:
             return None
+        mutual = self._options.tls is not None and self._options.tls.client_ca is not None
 
         def admit(call: _Call) -> str:
-            if authenticate is not None:
-                return authenticate(call.headers)
-            return f"mtls:{call.certificate_name()}"
+            return authenticate(call.headers, call.certificate_name() if mutual else None)
 
         return admit
+
+
+async def _fail(context: Any, error: BridgeError) -> None:
+    try:
+        await _abort(context, error)
+    except (grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
+        pass  # how abort ends; or the RPC has its status already
 
 
 async def _abort(context: Any, error: BaseException) -> None:
@@ -177,4 +188,3 @@ async def _abort(context: Any, error: BaseException) -> None:
         )
     context.set_trailing_metadata(((DETAILS_KEY, to_status(error)),))
     await context.abort(_STATUS[error.code], wire_message(error))
-

@@ -37,9 +37,7 @@ class ThreadExecutor:
         on_wait: told the tool and the seconds it waited for its thread.
     """
 
-    def __init__(
-        self, threads: int, queue_size: int, on_wait: Callable[[str, float], None] | None = None
-    ) -> None:
+    def __init__(self, threads: int, queue_size: int, on_wait: Callable[[str, float], None] | None = None) -> None:
         self._max_threads = threads
         self._queue_size = queue_size
         self._on_wait = on_wait
@@ -141,6 +139,8 @@ class _Worker:
             del job  # the thread must not keep the last call's values while it is idle
 
     async def call(self, function: Callable[[], T]) -> T:
+        if self.abandoned:
+            raise asyncio.CancelledError  # the thread is stuck in what it was given before
         job = self._running = _Job(function, self.cancelled)
         self._jobs.put(job)
         result: T = await job.wait()

@@ -31,13 +31,15 @@ _parse = ExecuteToolRequest.FromString
 class ToolNames:
     """What a service calls its methods."""
 
+    kind: str
+    """``ToolCall.frontend``."""
     service: str
     execute: str
     stream: str
 
 
-BRIDGE = ToolNames("bridge.v1.BridgeService", "ExecuteTool", "ExecuteStreamingTool")
-HOST = ToolNames("bridge.v1.HostService", "ExecuteHostTool", "ExecuteStreamingHostTool")
+BRIDGE = ToolNames("grpc", "bridge.v1.BridgeService", "ExecuteTool", "ExecuteStreamingTool")
+HOST = ToolNames("grpc-host", "bridge.v1.HostService", "ExecuteHostTool", "ExecuteStreamingHostTool")
 
 
 class ToolFrontend:
@@ -96,6 +98,7 @@ class ToolFrontend:
             size=len(data),
             peer=rpc.peer,
             principal=rpc.principal,
+            frontend=self._names.kind,
         )
 
     async def _execute(self, rpc: ServerCall, data: bytes) -> bytes:

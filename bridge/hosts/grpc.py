@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -220,12 +220,12 @@ class GrpcHost:
         path = _SERVICE + "ExecuteHostTool"
         return read_result(await self._channel.unary(path, request, headers=_headers(scope), timeout=_timeout(scope)))
 
-    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; yields what it yields. Closing the generator cancels the tool."""
         request = pack_call(scope.session_id, tool, arguments)
         path = _SERVICE + "ExecuteStreamingHostTool"
         messages = self._channel.stream(path, request, headers=_headers(scope), timeout=_timeout(scope))
-        async with aclosing(cast("AsyncGenerator[bytes, None]", messages)):
+        async with aclosing(messages):
             async for message in messages:
                 value, final = read_chunk(message)
                 if value is not NO_VALUE:

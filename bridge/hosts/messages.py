@@ -132,16 +132,17 @@ def fill_constraints(message: host_pb2.Constraints, constraints: Constraints) ->
 
 def read_constraints(message: host_pb2.Constraints) -> Constraints:
     """The constraints a message describes. ``pattern`` has no place in them yet: who obeys constraints refuses it."""
-    constraints = Constraints(
-        min=codec.decode(message.min, path="constraints.min") if message.HasField("min") else None,  # type: ignore[arg-type]
-        max=codec.decode(message.max, path="constraints.max") if message.HasField("max") else None,  # type: ignore[arg-type]
+    if not message.ByteSize():
+        return NO_CONSTRAINTS
+    return Constraints(
+        min=codec.decode(message.min, path="constraints.min") if message.HasField("min") else None,
+        max=codec.decode(message.max, path="constraints.max") if message.HasField("max") else None,
         min_length=message.min_length if message.HasField("min_length") else None,
         max_length=message.max_length if message.HasField("max_length") else None,
         choices=tuple(message.choices),
         dimensions=message.dimensions if message.HasField("dimensions") else None,
         shape=tuple(message.shape) or None,
     )
-    return NO_CONSTRAINTS if constraints == NO_CONSTRAINTS else constraints
 
 
 def fill_failure(message: host_pb2.VariableFailure, error: BridgeError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -79,9 +79,9 @@ class ObservedHost:
         with self._watch("ExecuteHostTool", scope) as scope:
             return await self._host.call_tool(scope, tool, arguments)
 
-    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         with self._watch("ExecuteStreamingHostTool", scope) as scope:
-            async with aclosing(self._host.stream_tool(scope, tool, arguments)) as values:  # type: ignore[type-var]
+            async with aclosing(self._host.stream_tool(scope, tool, arguments)) as values:
                 async for value in values:
                     yield value
 

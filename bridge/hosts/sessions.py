@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
@@ -296,7 +296,7 @@ class SessionHost:
         """Runs a tool of the host and returns its result."""
         return await run_tool(self._tools, self, scope, tool, arguments)
 
-    def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Any]:
+    def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; an async generator of what it yields."""
         return stream_tool(self._tools, self, scope, tool, arguments)
 

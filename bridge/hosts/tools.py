@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, Protocol
 
 from bridge.call import NO_VALUE, Chunk, ToolCall
@@ -19,7 +19,7 @@ ROOM = 8
 class ToolRunner(Protocol):
     """Runs tools; the dispatcher does."""
 
-    async def run(self, call: ToolCall) -> Any:
+    def run(self, call: ToolCall, /) -> Awaitable[Any]:
         """Runs the call and returns its result, ``NO_VALUE`` at the end of a stream; chunks go to ``call.emit``."""
 
 
@@ -52,7 +52,7 @@ async def run_tool(tools: ToolRunner, host: Host, scope: CallScope, tool: str, a
 
 async def stream_tool(
     tools: ToolRunner, host: Host, scope: CallScope, tool: str, arguments: Mapping[str, Any]
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yields what a tool yields, then its result if it has one. Closing the generator cancels the tool, and returns
     when it has ended. Notes of progress are left out."""
     queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -65,7 +65,7 @@ async def stream_tool(
 
     call = _call(host, scope, tool, arguments)
     call.streaming, call.emit = True, emit
-    running = asyncio.create_task(tools.run(call), name=f"host tool {tool[:128]}")
+    running = asyncio.ensure_future(tools.run(call))
     running.add_done_callback(lambda _: queue.put_nowait(NO_VALUE))
     try:
         while (value := await queue.get()) is not NO_VALUE:

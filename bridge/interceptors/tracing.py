@@ -61,15 +61,18 @@ class TracingInterceptor:
 
 
 def _describe(span: Span, call: ToolCall) -> None:
+    """What is worth its price only in a span that is kept."""
+    attributes: dict[str, str | int] = {}
     if call.session_id:
-        digest = hashlib.blake2b(call.session_id.encode("utf-8", "replace"), digest_size=4).hexdigest()
-        span.set_attribute(semconv.SESSION_DIGEST, digest)
-    if not call.peer:
-        return
-    peer = semconv.parse_peer(call.peer)
-    if peer.transport:
-        span.set_attribute(semconv.TRANSPORT, peer.transport)
-    if peer.address:
-        span.set_attribute(semconv.PEER_ADDRESS, peer.address)
-    if peer.port is not None:
-        span.set_attribute(semconv.PEER_PORT, peer.port)
+        digest = hashlib.blake2b(call.session_id.encode("utf-8", "replace"), digest_size=4)
+        attributes[semconv.SESSION_DIGEST] = digest.hexdigest()
+    if call.peer:
+        peer = semconv.parse_peer(call.peer)
+        if peer.transport:
+            attributes[semconv.TRANSPORT] = peer.transport
+        if peer.address:
+            attributes[semconv.PEER_ADDRESS] = peer.address
+        if peer.port is not None:
+            attributes[semconv.PEER_PORT] = peer.port
+    if attributes:
+        span.set_attributes(attributes)

@@ -94,6 +94,4 @@ def _cannot_listen(address: str, error: OSError) -> BridgeError:
             f"metrics address {address} is in use: stop the program that has it, or choose another with --metrics",
             reason="ADDRESS_IN_USE",
         )
-    return BridgeError(
-        Code.INVALID_ARGUMENT, f"metrics address {address}: {error.strerror or error}", reason="CONFIG"
-    )
+    return BridgeError(Code.INVALID_ARGUMENT, f"metrics address {address}: {error.strerror or error}", reason="CONFIG")

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 # OTLP over HTTP, if OTEL_EXPORTER_OTLP_PROTOCOL asks for it. In no extra of ours: who sets that installs it.
 _HTTP = "opentelemetry.exporter.otlp.proto.http"
 
-FLUSH_TIMEOUT = 5.0
+FLUSH_TIMEOUT = 3.0
 """Seconds the end of a process waits for a collector to take what is left."""
 
 

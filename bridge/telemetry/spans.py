@@ -99,9 +99,13 @@ def finish(span: Span, error: BaseException | None, *, is_error: bool) -> None:
     Messages and tracebacks stay out of spans: they may hold values of the caller.
     """
     status = semconv.status_of(error)
-    span.set_attribute(semconv.RPC_STATUS, status)
+    if error is None:
+        span.set_attribute(semconv.RPC_STATUS, status)
+        return
+    attributes = {semconv.RPC_STATUS: status}
     if isinstance(error, BridgeError) and error.reason:
-        span.set_attribute(semconv.REASON, error.reason)
+        attributes[semconv.REASON] = error.reason
     if is_error:
-        span.set_attribute(semconv.ERROR_TYPE, status)
+        attributes[semconv.ERROR_TYPE] = status
         span.set_status(StatusCode.ERROR)
+    span.set_attributes(attributes)

@@ -58,9 +58,7 @@ MALFORMED = {
     "unknown type": AnyMessage(type_url="type.googleapis.com/acme.Secret", value=b"\x01"),
     "no type": AnyMessage(value=b"x"),
     "not the message it claims": AnyMessage(type_url="type.googleapis.com/google.protobuf.StringValue", value=b"\xff"),
-    "invalid UTF-8": AnyMessage(
-        type_url="type.googleapis.com/google.protobuf.StringValue", value=b"\x0a\x02\xff\xfe"
-    ),
+    "invalid UTF-8": AnyMessage(type_url="type.googleapis.com/google.protobuf.StringValue", value=b"\x0a\x02\xff\xfe"),
     "NaN in JSON": packed(Json(document=b'{"a": NaN}')),
     "not JSON": packed(Json(document=b"{")),
     "JSON too deep": packed(Json(document=b"[" * 1000 + b"]" * 1000)),

@@ -47,9 +47,7 @@ async def test_a_tools_own_timeout_ends_it(connect: Connect, probe: type) -> Non
         await client.call("impatient")
 
 
-async def test_a_client_that_gives_up_cancels_the_tool(
-    connect: Connect, probe: type, journal: probes.Journal
-) -> None:
+async def test_a_client_that_gives_up_cancels_the_tool(connect: Connect, probe: type, journal: probes.Journal) -> None:
     client = await connect(probe)
     call = asyncio.create_task(client.call("hang"))
     async with asyncio.timeout(5):

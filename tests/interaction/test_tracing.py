@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from bridge_client import BridgeClient
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -17,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from bridge import Adapter, SessionContext, engines, tool
 from bridge.server import Server
 from bridge.v1.bridge_pb2 import ExecuteToolRequest
+from bridge_client import BridgeClient
 
 Start = Callable[..., Awaitable[Server]]
 

@@ -67,12 +67,17 @@ class Hooks(Adapter):
         journal.add("cleanup")
 
 
-def stream_forever(pause: Any = None) -> Iterator[int]:
+def stream_forever() -> Iterator[int]:
     number = 0
     while True:
         yield number
         number += 1
-        journal.add("yielded")
+
+
+def pour_forever() -> Iterator[bytes]:
+    while True:
+        yield bytes(64 * 1024)
+        journal.add("poured")
 
 
 class Inline(Hooks):
@@ -132,6 +137,14 @@ class Inline(Hooks):
             for number in stream_forever():
                 yield number
                 await asyncio.sleep(0)
+        finally:
+            journal.add("closed")
+
+    @tool
+    async def pour(self) -> AsyncIterator[bytes]:
+        try:
+            for drops in pour_forever():
+                yield drops
         finally:
             journal.add("closed")
 
@@ -234,6 +247,13 @@ class Threaded(Hooks):
     def endless(self) -> Iterator[int]:
         try:
             yield from stream_forever()
+        finally:
+            journal.add("closed")
+
+    @tool
+    def pour(self) -> Iterator[bytes]:
+        try:
+            yield from pour_forever()
         finally:
             journal.add("closed")
 
@@ -354,5 +374,3 @@ class HostTools(Adapter):
     @tool
     async def refuse(self, value: Any) -> None:
         raise ToolError("PERMISSION_DENIED", "the host says no", reason="HOST_SAYS_NO")
-
-

@@ -44,10 +44,12 @@ def url(value: Any) -> str:
     return pack(value).type_url.rpartition("/")[2]
 
 
+LONGEST = timedelta(seconds=315_576_000_000, microseconds=999_999)
+
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 integers = st.integers() | st.integers(-(2**70), 2**70) | st.sampled_from([2**63 - 1, 2**63, -(2**63), -(2**63) - 1])
 datetimes = st.datetimes(timezones=st.just(UTC))
-timedeltas = st.timedeltas(timedelta(seconds=-315_576_000_000), timedelta(seconds=315_576_000_000))
+timedeltas = st.timedeltas(-LONGEST, LONGEST)
 decimals = st.decimals(allow_nan=False, allow_infinity=False)
 
 exact_leaves = st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | text

@@ -56,7 +56,7 @@ def test_null_has_the_bytes_protobuf_writes() -> None:
 
 
 @QUICK
-@given(st.dictionaries(text, values, max_size=4) | st.dictionaries(st.integers() | text, values, max_size=4))
+@given(st.dictionaries(st.integers() | text, values, max_size=2))
 def test_a_map_in_order_is_the_map_of_the_contract(value: dict[Any, Any]) -> None:
     packed = pack({**value, "bytes": b""})
     assert packed.type_url.endswith("/bridge.v1.Map")
@@ -66,9 +66,8 @@ def test_a_map_in_order_is_the_map_of_the_contract(value: dict[Any, Any]) -> Non
     expected = {**value, "bytes": b""}
     assert back.keys() == expected.keys()
     assert all(same(back[key], expected[key]) for key in expected)
-    assert same(
-        decode(AnyMessage(type_url=packed.type_url, value=message.SerializeToString())).keys() ^ back.keys(), set()
-    )
+    again = AnyMessage(type_url=packed.type_url, value=message.SerializeToString())
+    assert decode(again).keys() == expected.keys()
 
 
 def test_the_last_of_two_fields_with_one_name_wins_as_in_protobuf() -> None:

@@ -86,9 +86,7 @@ def test_the_context_parameter_is_not_for_callers() -> None:
 
 
 def test_arguments_are_converted_to_the_annotated_types() -> None:
-    bound = the_tool(Everything).bind(
-        {"text": "a", "colour": "red", "point": {"x": 1}, "when": "2024-02-29T12:00:00Z"}
-    )
+    bound = the_tool(Everything).bind({"text": "a", "colour": "red", "point": {"x": 1}, "when": "2024-02-29T12:00:00Z"})
     assert bound == {
         "text": "a",
         "colour": Colour.RED,

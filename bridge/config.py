@@ -196,6 +196,13 @@ class ServerConfig:
         default=3600.0,
         metadata=about(_SESSIONS, "Seconds a session lives without being used.", low=1.0, high=365 * DAY),
     )
+    trusted_principals: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            _SESSIONS,
+            "Principals, such as token:bridge, that may use sessions of any owner: bridges that use this host.",
+        ),
+    )
     max_sessions: int = field(
         default=10_000, metadata=about(_SESSIONS, "Open sessions at one time.", low=1, high=10_000_000)
     )

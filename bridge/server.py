@@ -183,7 +183,11 @@ class _Parts:
             default_ttl=config.session_ttl,
             max_ttl=max(config.session_ttl, HostLimits().max_ttl),
         )
-        return InMemoryHost(limits=limits, tools=self.dispatcher if self._role == "host" else None)
+        return InMemoryHost(
+            limits=limits,
+            tools=self.dispatcher if self._role == "host" else None,
+            trusted_principals=config.trusted_principals,
+        )
 
     def methods(self, reflection: bool) -> list[Method]:
         methods = [*self._frontend.methods(), *self.health.methods()]

@@ -51,16 +51,18 @@ class CancelEvent:
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Calls back, in the event loop, when set; at once if it is."""
-        if self._callbacks is None:
-            self._callbacks = []
-        self._callbacks.append(callback)
-        if self._is_set:
+        callbacks = self._callbacks
+        if callbacks is None:
+            callbacks = self._callbacks = []
+        callbacks.append(callback)
+        if self._is_set:  # looked at last: whoever sets it meanwhile either sees the callback or is seen here
             callback()
 
     def discard_callback(self, callback: Callable[[], object]) -> None:
         """Forgets a callback."""
-        if self._callbacks and callback in self._callbacks:
-            self._callbacks.remove(callback)
+        callbacks = self._callbacks
+        if callbacks is not None and callback in callbacks:
+            callbacks.remove(callback)
 
     async def wait(self) -> None:
         """Returns when set (async tools)."""

@@ -29,13 +29,14 @@ _FOREVER = 10.0 * 365 * 86400
 class _Call:
     """A ServerCall over a ServicerContext."""
 
-    __slots__ = ("_context", "_failing", "_headers", "principal", "write")
+    __slots__ = ("_context", "_headers", "failing", "principal")
 
     def __init__(self, context: Any) -> None:
         self._context = context
         self._headers: Headers | None = None
+        self.failing: asyncio.Task[None] | None = None
+        """Sends the status that ``fail`` was given."""
         self.principal = ""
-        self.write = context.write
 
     @property
     def headers(self) -> Headers:
@@ -52,8 +53,14 @@ class _Call:
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > _FOREVER else remaining
 
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._context.write(message)
+        except (grpc.aio.InternalError, grpc.aio.UsageError):
+            raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from None
+
     def fail(self, error: BridgeError) -> None:
-        self._failing = asyncio.create_task(_fail(self._context, error))
+        self.failing = asyncio.create_task(_fail(self._context, error))
 
     def certificate_name(self) -> str | None:
         """Common name of the client's verified certificate; ``None`` on a Unix socket, which has no TLS."""
@@ -131,12 +138,15 @@ class GrpcioServer:
             try:
                 if admit is not None:
                     call.principal = admit(call)
-                return await method.unary(call, request)  # type: ignore[misc]
+                response = await method.unary(call, request)  # type: ignore[misc]
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
-                await _abort(context, error)
-                raise  # not reached: abort raises
+                await _end(call, context, error)
+                raise  # not reached: _end raises
+            if call.failing is not None:
+                await _end(call, context, None)
+            return response
 
         async def stream(request: bytes, context: Any) -> None:
             call = _Call(context)
@@ -146,8 +156,10 @@ class GrpcioServer:
                 await method.stream(call, request)  # type: ignore[misc]
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - as above
-                await _abort(context, error)
+            except BaseException as error:  # noqa: BLE001 - the edge of the server: every failure becomes a status
+                await _end(call, context, error)
+            if call.failing is not None:
+                await _end(call, context, None)
 
         if method.unary is not None:
             return grpc.unary_unary_rpc_method_handler(unary)
@@ -166,11 +178,20 @@ class GrpcioServer:
         return admit
 
 
+async def _end(call: _Call, context: Any, error: BaseException | None) -> None:
+    """Ends the RPC: by the status of an error, unless ``fail`` was first. Raises, as ``ServicerContext.abort`` does."""
+    if error is not None and call.failing is None:
+        await _abort(context, error)
+    if call.failing is not None:
+        await call.failing
+    raise asyncio.CancelledError  # to grpc.aio: there is nothing more to send
+
+
 async def _fail(context: Any, error: BridgeError) -> None:
     try:
         await _abort(context, error)
     except (grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
-        pass  # how abort ends; or the RPC has its status already
+        pass  # how abort ends; or the RPC has its status already, or no client any more
 
 
 async def _abort(context: Any, error: BaseException) -> None:
@@ -187,4 +208,7 @@ async def _abort(context: Any, error: BaseException) -> None:
             details=ErrorDetails(metadata={"error_id": error_id}),
         )
     context.set_trailing_metadata(((DETAILS_KEY, to_status(error)),))
-    await context.abort(_STATUS[error.code], wire_message(error))
+    try:
+        await context.abort(_STATUS[error.code], wire_message(error))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None  # the client is gone: nobody to tell

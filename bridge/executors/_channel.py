@@ -75,4 +75,4 @@ class Channel:
     def close(self) -> None:
         """Refuses further values; a thread blocked in ``put`` goes on and is told."""
         self._closed = True
-        self._space.release(1 << 20)
+        self._space.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from bridge.hosts.limits import HostLimits
 from bridge.hosts.sessions import SessionHost
@@ -20,6 +20,7 @@ class InMemoryHost(SessionHost):
         tools: runs the host's own tools; ``None``: it has none.
         limits: what is kept at most.
         clock: seconds since the epoch.
+        trusted_principals: who may use sessions of any owner.
     """
 
     def __init__(
@@ -28,5 +29,6 @@ class InMemoryHost(SessionHost):
         tools: ToolRunner | None = None,
         limits: HostLimits | None = None,
         clock: Callable[[], float] = time.time,
+        trusted_principals: Collection[str] = (),
     ) -> None:
-        super().__init__(MemoryStore(), tools=tools, limits=limits, clock=clock)
+        super().__init__(MemoryStore(), tools=tools, limits=limits, clock=clock, trusted_principals=trusted_principals)

@@ -144,6 +144,30 @@ async def test_a_session_belongs_to_whoever_opened_it(start: Any, tmp_path: Path
         assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, "SESSION_NOT_FOUND")
 
 
+async def test_a_bridge_reaches_a_secured_host_for_its_clients(start: Any, made: Certificates, tmp_path: Path) -> None:
+    tokens, client_file = tmp_path / "tokens", tmp_path / "client.json"
+    tokens.write_text("ann " + "a" * 32 + "\nbridge " + "b" * 32 + "\n")
+    tokens.chmod(0o600)
+    (tmp_path / "client.token").write_text("b" * 32)
+    host = await start(
+        probes.HostTools,
+        role="host",
+        listen=("127.0.0.1:0",),
+        tls_cert=made.server_certificate,
+        tls_key=made.server_key,
+        tokens=tokens,
+        write_client=client_file,
+        trusted_principals=("token:bridge",),
+    )
+    server = await start(probes.Inline, host=str(client_file), tokens=tokens)
+    ann = BridgeClient(local(host.addresses[0]), tls=trust(made), token="a" * 32)
+    bridge = BridgeClient(server.addresses[0], token="a" * 32)
+    async with ann, bridge, ann.session() as session:
+        await session.set("x", 1)
+        assert await bridge.call("read", name="x", session=session.session_id, timeout=10) == 1
+        assert await bridge.call("ask_host", tool="double", value=2, timeout=10) == 4
+
+
 async def test_health_needs_no_token(start: Any, made: Certificates) -> None:
     server = await start(probes.Inline, tokens=made.tokens)
     async with grpc.aio.insecure_channel(server.addresses[0]) as channel:

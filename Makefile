@@ -10,16 +10,13 @@ PROTO_VENV := .venv-proto
 PROTO_TOOLS := grpcio-tools==1.76.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers proto proto-check bench clean
+.PHONY: help run test check lint types layers proto proto-check proto-breaking proto-baseline bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "tool-bridge needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	$(PYTHON) tools/make_venv.py $(VENV)
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[numpy]'
@@ -35,7 +32,7 @@ run: $(STAMP) ## set up, then show the bridge at work: host, server and client a
 test: $(DEV_STAMP) ## set up, then run all tests
 	$(BIN)/python -m pytest
 
-check: lint types layers proto-check ## formatter, linter, types, import layers, stubs
+check: lint types layers proto-check proto-breaking ## formatter, linter, types, import layers, stubs
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
@@ -49,7 +46,7 @@ layers: $(DEV_STAMP)
 	$(BIN)/lint-imports
 
 $(PROTO_VENV)/.installed: Makefile
-	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PYTHON) tools/make_venv.py $(PROTO_VENV)
 	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check '$(PROTO_TOOLS)'
 	@touch $@
 
@@ -61,6 +58,12 @@ proto-check: $(PROTO_VENV)/.installed
 	  --grpc_python_out=$$out proto/bridge/v1/*.proto && \
 	for file in $$out/bridge/v1/*; do cmp "$$file" bridge/v1/$$(basename "$$file") || \
 	  { echo "bridge/v1 is stale: run make proto"; exit 1; }; done; rm -rf "$$out"
+
+proto-breaking: $(DEV_STAMP)
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+
+proto-baseline: $(DEV_STAMP) ## at a release: what later versions must stay compatible with
+	$(BIN)/buf build proto -o proto/baseline.binpb
 
 bench: $(STAMP) ## measure, beside a bare grpc.aio echo and the peers
 	$(BIN)/python -m bench

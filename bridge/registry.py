@@ -77,10 +77,20 @@ class Registry:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Enters the ``lifespan`` of every adapter, in order; leaves them in reverse."""
+        """Enters the ``lifespan`` of every adapter, in order; leaves them in reverse.
+
+        Raises ``BridgeError`` FAILED_PRECONDITION, reason ``LIFESPAN_FAILED``, for an exception of an adapter.
+        """
         async with AsyncExitStack() as stack:
             for adapter in self.adapters:
-                resources = await stack.enter_async_context(adapter.cls.lifespan())
+                try:
+                    resources = await stack.enter_async_context(adapter.cls.lifespan())
+                except BridgeError:
+                    raise
+                except Exception as error:  # code of the adapter's author
+                    what = f"lifespan of {adapter.name} failed: {type(error).__name__}: {error}"
+                    message = f"{what}; --debug shows the traceback"
+                    raise BridgeError(Code.FAILED_PRECONDITION, message, reason="LIFESPAN_FAILED") from error
                 for name in adapter.tools:
                     self._entries[name].resources = resources
             yield

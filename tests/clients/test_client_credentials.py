@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bridge.credentials import FileToken, token_source
 from bridge.errors import BridgeError, Code
 from bridge.security import write_client_config
 from bridge_client import BridgeClient, ClientConfig
-from bridge.credentials import FileToken, token_source
 from tests.clients.memory import MemoryServer, chunk, result
 
 

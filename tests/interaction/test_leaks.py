@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from bridge import BridgeError
@@ -46,16 +46,18 @@ async def go_wrong(client: BridgeClient, kind: str) -> None:
                     pass
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def settled(server: Any) -> dict[str, int]:
     """Counts of what could leak, once nothing is running any more."""
-    async with asyncio.timeout(20):
-        while server.dispatcher.running:
-            await asyncio.sleep(0)
+    assert await server.dispatcher._wait_idle(20)
     gc.collect()
     return {
         "tasks": len(asyncio.all_tasks()),
         "threads": threading.active_count(),
-        "fds": len(os.listdir("/proc/self/fd")),
+        "fds": open_files(),
         "sessions": len(server.host._store._sessions),
     }
 
@@ -69,7 +71,9 @@ async def test_a_thousand_failures_leak_nothing(start: Any, probe: type, caplog:
             for begin in range(0, calls, 8):
                 await asyncio.gather(*(go_wrong(client, KINDS[n % len(KINDS)]) for n in range(begin, begin + 8)))
 
-        await round_of(64)  # threads and buffers that stay are made
+        # Threads and buffers that stay are made.
+        await asyncio.gather(*(go_wrong(client, "deadline") for _ in range(16)))
+        await round_of(64)
         before = await settled(server)
         await round_of(1000)
         after = await settled(server)

@@ -137,5 +137,5 @@ class BadLifespan(WithResources):
 
 
 async def test_a_server_whose_resources_fail_does_not_start(start: Any) -> None:
-    with pytest.raises(RuntimeError, match="no model"):
+    with pytest.raises(BridgeError, match="no model"):
         await start(BadLifespan)

@@ -1,0 +1,34 @@
+"""``bridge serve`` and ``bridge host`` for typer: help, and whatever the quick reading of flags leaves to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bridge.cli.flags import convert, signature
+from bridge.cli.serve import HOST_LISTEN, Role, serve
+
+__all__ = ["command"]
+
+_DOCS = {
+    "bridge": "Serve the tools of adapters.",
+    "host": "Keep sessions and variables for bridges, and serve the host's own tools.\n\n"
+    f"Listens on {HOST_LISTEN} if nothing else is said.",
+}
+
+
+def command(role: Role) -> Callable[..., int]:
+    """The command with one parameter for each setting."""
+
+    def run(**texts: Any) -> int:
+        file = texts.pop("config")
+        given = {key: text for key, text in texts.items() if text is not None}
+        return serve(role, convert(given), None if file is None else Path(file))
+
+    parameters = signature()
+    run.__doc__ = _DOCS[role]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

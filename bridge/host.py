@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bridge.errors import NoHostError
-from bridge.variables import Constraints, Variable, Write, WriteResult
+from bridge.variables import Declaration, Variable, Write, WriteResult
 
 __all__ = ["CallScope", "Host", "NoHost"]
 
@@ -46,19 +46,8 @@ class Host(Protocol):
         """Writes variables. Atomic: all or nothing, and the first refusal is raised. Otherwise each name has the new
         version or the error. An unknown name is registered with the type of its value."""
 
-    async def register_variable(
-        self,
-        scope: CallScope,
-        name: str,
-        type: str,
-        value: Any,
-        *,
-        constraints: Constraints | None = None,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """Declares a variable with a type (``docs/variables.md``), a value and constraints. A name that exists gets
-        the new declaration as its next version."""
+    async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
+        """Declares a variable. A name that exists gets the new declaration as its next version."""
 
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
         """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
@@ -87,17 +76,7 @@ class NoHost:
     ) -> dict[str, WriteResult]:
         raise NoHostError
 
-    async def register_variable(
-        self,
-        scope: CallScope,
-        name: str,
-        type: str,
-        value: Any,
-        *,
-        constraints: Constraints | None = None,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
+    async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
         raise NoHostError
 
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
+from bridge.call import Chunk, Progress, ToolCall, time_remaining
 from bridge.errors import BridgeError, Code, NoSessionError
 from bridge.host import CallScope
+from bridge.session_variables import BlockingVariables, SessionVariables
 from bridge.telemetry.propagation import outgoing, trace_id
-from bridge.variables import Constraints, Variable, Write, WriteResult
+from bridge.variables import Declaration, Variable, Write, WriteResult
 
 __all__ = ["CALL_PATH", "MAX_CALL_DEPTH", "CancelEvent", "SessionContext", "SyncSessionContext"]
 
@@ -88,7 +89,7 @@ class _ToolLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-class SessionContext:
+class SessionContext(SessionVariables):
     """A tool's view of its session, its caller and its time.
 
     Nothing is sent to the host unless one of these methods is called. Values read are remembered for the rest of the
@@ -205,32 +206,6 @@ class SessionContext:
         headers[CALL_PATH] = f"{path},{self.tool}" if path else self.tool
         return headers
 
-    async def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
-        """The value of a variable.
-
-        Args:
-            name: the variable.
-            default: returned if there is none; without it that is NOT_FOUND, reason ``VARIABLE_NOT_FOUND``.
-            fresh: ask the host even if the value was read before in this invocation.
-        """
-        found = await self.get_many([name], fresh=fresh)
-        if name in found:
-            return found[name]
-        if default is not NO_VALUE:
-            return default
-        raise _no_variable(name)
-
-    async def get_variable(self, name: str) -> Variable:
-        """A variable with its version, type and constraints, as it is now."""
-        found = await self._read([name], fresh=True)
-        if name not in found:
-            raise _no_variable(name)
-        return found[name]
-
-    async def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
-        """Values of several variables, read at one instant in one round trip; those that do not exist are absent."""
-        return {name: variable.value for name, variable in (await self._read(list(names), fresh=fresh)).items()}
-
     async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
         scope = self._session()
         cache = self._cache
@@ -244,61 +219,16 @@ class SessionContext:
             cache.update(found)
         return {name: cache[name] for name in names if name in cache}
 
-    async def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
-        """Writes a variable and returns its new version. An unknown name is registered with the value's type.
-
-        Args:
-            name: the variable.
-            value: must fit the variable's type and constraints.
-            expected_version: write only if this is the current version (0: only if there is none), otherwise ABORTED,
-                reason ``VERSION_MISMATCH``.
-        """
-        results = await self._write([Write(name=name, value=value, expected_version=expected_version)], atomic=True)
-        version = results[name]
-        if isinstance(version, BridgeError):
-            raise version
-        return version
-
-    async def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
-        """Writes several variables.
-
-        Returns:
-            The new version by name; without ``atomic`` the error of those that were refused. With ``atomic`` the first
-            refusal is raised and nothing is written.
-        """
-        return await self._write([Write(name=name, value=value) for name, value in values.items()], atomic=atomic)
-
     async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
         scope = self._session()
         for write in writes:
             self._forget(write.name)
         return await self._call.host.set_variables(scope, writes, atomic=atomic)
 
-    async def register(
-        self,
-        name: str,
-        type: str,
-        value: Any,
-        constraints: Constraints | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """Declares a variable.
-
-        Args:
-            name: the variable; one that exists gets the new declaration as its next version.
-            type: integer, float, string, boolean, choice, json, embedding, tensor or bytes.
-            value: its value.
-            constraints: what every value must satisfy.
-            metadata: free text kept with it.
-            ttl: seconds it lives from now; as long as the session by default.
-        """
+    async def _register(self, declaration: Declaration) -> Variable:
         scope = self._session()
-        self._forget(name)
-        return await self._call.host.register_variable(
-            scope, name, type, value, constraints=constraints, metadata=metadata, ttl=ttl
-        )
+        self._forget(declaration.name)
+        return await self._call.host.register_variable(scope, declaration)
 
     async def delete(self, name: str, expected_version: int | None = None) -> None:
         """Deletes a variable."""
@@ -336,7 +266,7 @@ class SessionContext:
         return scope
 
 
-class SyncSessionContext:
+class SyncSessionContext(BlockingVariables):
     """``SessionContext`` for sync tools: the same calls, blocking.
 
     Must be used in the thread of the tool (or another thread), never in the event loop.
@@ -368,46 +298,8 @@ class SyncSessionContext:
         finally:
             context.cancelled.discard_callback(future.cancel)
 
-    def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
-        """See ``SessionContext.get``."""
-        return self._run(self._context.get(name, default, fresh=fresh))
-
-    def get_variable(self, name: str) -> Variable:
-        """See ``SessionContext.get_variable``."""
-        return self._run(self._context.get_variable(name))
-
-    def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
-        """See ``SessionContext.get_many``."""
-        return self._run(self._context.get_many(names, fresh=fresh))
-
-    def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
-        """See ``SessionContext.set``."""
-        return self._run(self._context.set(name, value, expected_version))
-
-    def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
-        """See ``SessionContext.set_many``."""
-        return self._run(self._context.set_many(values, atomic=atomic))
-
-    def register(
-        self,
-        name: str,
-        type: str,
-        value: Any,
-        constraints: Constraints | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """See ``SessionContext.register``."""
-        return self._run(self._context.register(name, type, value, constraints, metadata=metadata, ttl=ttl))
-
-    def delete(self, name: str, expected_version: int | None = None) -> None:
-        """See ``SessionContext.delete``."""
-        self._run(self._context.delete(name, expected_version))
-
-    def list(self, pattern: str = "") -> list[Variable]:
-        """See ``SessionContext.list``."""
-        return self._run(self._context.list(pattern))
+    def _variables(self) -> SessionContext:
+        return self._context
 
     def call(self, tool: str, /, **arguments: Any) -> Any:
         """See ``SessionContext.call``."""
@@ -430,9 +322,3 @@ class SyncSessionContext:
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """See ``SessionContext.progress``."""
         self._context.progress(fraction, message)
-
-
-def _no_variable(name: str) -> BridgeError:
-    return BridgeError(
-        Code.NOT_FOUND, f"no variable {name!r} in this session: set or register it first", reason="VARIABLE_NOT_FOUND"
-    )

@@ -18,47 +18,75 @@ DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "tool-bridge"
 """ErrorInfo.domain of every error of ours."""
 
-MAX_TEXT = 4096
-"""Characters of a message or traceback that go on the wire: trailers share the metadata limit (16 KiB by default)."""
+MAX_MESSAGE_BYTES = 2048
+"""Bytes of a status message as it travels, percent-encoded."""
+MAX_STATUS_BYTES = 4096
+"""Bytes of google.rpc.Status. Clients take 8 KiB of trailers by default (gRPC's soft limit), message included twice."""
+
+_MAX_ITEM_BYTES = 512
 
 # What a Python exception message may hold and a gRPC status message may not.
 _UNPRINTABLE = {i: None for i in range(32) if chr(i) not in "\t\n"}
 
 
-def _clip(text: str, limit: int = MAX_TEXT) -> str:
-    text = text.translate(_UNPRINTABLE).encode("utf-8", "replace").decode("utf-8")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _clip(text: str, limit: int) -> str:
+    """At most ``limit`` bytes of UTF-8, and valid UTF-8 whatever the text was."""
+    data = text[:limit].translate(_UNPRINTABLE).encode("utf-8", "replace")
+    if len(data) <= limit and len(text) <= limit:
+        return data.decode()
+    return data[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
 def wire_message(error: BridgeError) -> str:
     """The status message: clipped, without control characters, always valid UTF-8."""
-    return _clip(error.message)
+    text = _clip(error.message, MAX_MESSAGE_BYTES)
+    # gRPC percent-encodes what is not printable ASCII: three bytes for each of those (gRPC over HTTP2, Status-Message).
+    encoded = sum(1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode()) for char in text)
+    return text if encoded <= MAX_MESSAGE_BYTES else _clip(text, MAX_MESSAGE_BYTES // 3)
 
 
 def to_status(error: BridgeError) -> bytes:
-    """Serialized google.rpc.Status of an error."""
+    """Serialized google.rpc.Status of an error, at most ``MAX_STATUS_BYTES``: what does not fit is left out."""
     status = status_pb2.Status(code=int(error.code), message=wire_message(error))
     details = error.details
 
-    def add(message: Message) -> None:
+    def add(message: Message) -> bool:
+        if status.ByteSize() + message.ByteSize() > MAX_STATUS_BYTES - 128:
+            return False
         status.details.add().Pack(message)
+        return True
 
     if error.reason or details.metadata:
-        metadata = {key: _clip(str(value), 512) for key, value in details.metadata.items()}
-        add(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
-    if details.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in details.violations[:32]:
-            bad.field_violations.add(field=_clip(violation.field, 256), description=_clip(violation.description, 512))
-        add(bad)
+        metadata = {key: _clip(str(value), _MAX_ITEM_BYTES) for key, value in details.metadata.items()}
+        info = error_details_pb2.ErrorInfo(reason=_clip(error.reason, 128), domain=DOMAIN, metadata=metadata)
+        if not add(info):
+            info.ClearField("metadata")
+            add(info)
     if details.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(details.retry_after * 1e9))
         add(retry)
+    if details.violations:
+        add(_bad_request(details.violations, MAX_STATUS_BYTES - 256 - status.ByteSize()))
     if details.debug is not None:
-        add(error_details_pb2.DebugInfo(detail=_clip(details.debug[-MAX_TEXT:])))
+        room = MAX_STATUS_BYTES - 256 - status.ByteSize()
+        if room > 0:
+            # The end of a traceback tells more than its beginning.
+            tail = details.debug.encode("utf-8", "replace")[-room:].decode("utf-8", "ignore")
+            add(error_details_pb2.DebugInfo(detail=_clip(tail, room)))
     data: bytes = status.SerializeToString()
     return data
+
+
+def _bad_request(violations: tuple[FieldViolation, ...], room: int) -> error_details_pb2.BadRequest:
+    """As many violations as there is room for."""
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad.field_violations.add(field=_clip(violation.field, 256), description=_clip(violation.description, 512))
+        if bad.ByteSize() > room:
+            del bad.field_violations[-1]
+            break
+    return bad
 
 
 def from_status(code: int, message: str, status: bytes | None) -> BridgeError:

@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import BridgeError, invalid_argument
+from bridge.errors import BridgeError, Code, invalid_argument
 
 __all__ = [
     "MAX_NAME_LENGTH",
     "NO_CONSTRAINTS",
     "Constraints",
+    "Declaration",
     "SessionInfo",
     "Variable",
     "Write",
     "WriteResult",
     "check_name",
     "check_version",
+    "variable_not_found",
 ]
 
 MAX_NAME_LENGTH = 256
@@ -87,6 +89,19 @@ WriteResult = int | BridgeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A variable as it is registered: type, constraints and value."""
+
+    name: str
+    type: str
+    value: Any
+    constraints: Constraints = field(default_factory=Constraints)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ttl: float | None = None
+    """Seconds it lives from now; ``None``: as long as the session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
     """A session as it stands."""
 
@@ -118,3 +133,9 @@ def check_version(expected: int) -> None:
     """Refuses what no version can be expected to be: INVALID_ARGUMENT."""
     if not isinstance(expected, int) or isinstance(expected, bool) or not 0 <= expected < 2**63:
         raise invalid_argument("expected_version", "must be an integer, 0 or more, of 64 bits")
+
+
+def variable_not_found(name: str) -> BridgeError:
+    """There is no variable of this (valid) name."""
+    message = f"the session has no variable {name!r}: list its variables, or set this one first"
+    return BridgeError(Code.NOT_FOUND, message, reason="VARIABLE_NOT_FOUND")

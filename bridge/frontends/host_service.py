@@ -15,7 +15,6 @@ from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.frontends.base import parse
 from bridge.host import CallScope
-from bridge.hosts.changes import variable_not_found
 from bridge.hosts.grpc import CHANGED_BY
 from bridge.hosts.limits import limit_exceeded
 from bridge.hosts.messages import (
@@ -29,7 +28,7 @@ from bridge.hosts.messages import (
 )
 from bridge.hosts.sessions import SessionHost
 from bridge.v1 import host_pb2
-from bridge.variables import Write, WriteResult, check_name
+from bridge.variables import Declaration, Write, WriteResult, check_name, variable_not_found
 
 __all__ = ["host_methods"]
 
@@ -92,15 +91,15 @@ class _HostService:
             # A constraint that is not enforced must not look as if it were.
             message = "this host does not enforce constraints.pattern: leave it out"
             raise BridgeError(Code.UNIMPLEMENTED, message, reason="PATTERN_UNSUPPORTED")
-        variable = await self._host.register_variable(
-            _scope(call, request.session_id),
-            request.name,
-            request.type,
-            codec.decode(request.value, request.name),
+        declaration = Declaration(
+            name=request.name,
+            type=request.type,
+            value=codec.decode(request.value, request.name),
             constraints=read_constraints(request.constraints),
             metadata=request.metadata,
             ttl=_ttl(request, request.ttl),
         )
+        variable = await self._host.register_variable(_scope(call, request.session_id), declaration)
         response = host_pb2.RegisterVariableResponse()
         fill_variable(response.variable, variable)
         return response

@@ -15,17 +15,24 @@ from bridge.hosts.limits import HostLimits, check_metadata, check_ttl, limit_exc
 from bridge.hosts.values import encode_value
 from bridge.stores.base import Change, StoredVariable
 from bridge.variable_types import check_constraints, check_value, infer_type
-from bridge.variables import NO_CONSTRAINTS, Constraints, Variable, Write, check_name, check_version
+from bridge.variables import (
+    NO_CONSTRAINTS,
+    Constraints,
+    Declaration,
+    Variable,
+    Write,
+    check_name,
+    check_version,
+    variable_not_found,
+)
 
 __all__ = [
     "Commit",
-    "Declaration",
     "decide_delete",
     "decide_register",
     "decide_write",
     "is_live",
     "unpack",
-    "variable_not_found",
 ]
 
 _JSON_TYPES = frozenset(
@@ -51,24 +58,6 @@ class Commit:
     """Seconds since the epoch."""
     changed_by: str
     limits: HostLimits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """A variable as ``register_variable`` wants it."""
-
-    name: str
-    type: str
-    value: Any
-    constraints: Constraints
-    metadata: Mapping[str, str]
-    ttl: float | None
-
-
-def variable_not_found(name: str) -> BridgeError:
-    """There is no variable of this (valid) name."""
-    message = f"the session has no variable {name!r}: list its variables, or set this one first"
-    return BridgeError(Code.NOT_FOUND, message, reason="VARIABLE_NOT_FOUND")
 
 
 def is_live(stored: StoredVariable, now: float) -> bool:

@@ -26,16 +26,7 @@ from bridge.hosts.tool_messages import bad_response, pack_call, parse, read_chun
 from bridge.hosts.values import encode_value
 from bridge.v1 import bridge_pb2, host_pb2
 from bridge.variable_types import check_constraints
-from bridge.variables import (
-    NO_CONSTRAINTS,
-    Constraints,
-    SessionInfo,
-    Variable,
-    Write,
-    WriteResult,
-    check_name,
-    check_version,
-)
+from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult, check_name, check_version
 
 __all__ = ["CHANGED_BY", "GrpcHost"]
 
@@ -166,28 +157,17 @@ class GrpcHost:
             results[name] = read_failure(name, failure)
         return results
 
-    async def register_variable(
-        self,
-        scope: CallScope,
-        name: str,
-        type: str,
-        value: Any,
-        *,
-        constraints: Constraints | None = None,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """Declares a variable with a type, a value and constraints. A name that exists gets the new declaration as
-        its next version."""
+    async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
+        """Declares a variable. A name that exists gets the new declaration as its next version."""
+        name = declaration.name
         check_name(name)
-        check_constraints(type, constraints or NO_CONSTRAINTS)
-        request = host_pb2.RegisterVariableRequest(session_id=_session(scope), name=name, type=type)
-        _fill_metadata(request.metadata, metadata)
-        encode_value(name, value, request.value)
-        if constraints is not None:
-            fill_constraints(request.constraints, constraints)
-        if ttl is not None:
-            fill_duration(request.ttl, check_ttl(ttl))
+        check_constraints(declaration.type, declaration.constraints)
+        request = host_pb2.RegisterVariableRequest(session_id=_session(scope), name=name, type=declaration.type)
+        _fill_metadata(request.metadata, declaration.metadata)
+        encode_value(name, declaration.value, request.value)
+        fill_constraints(request.constraints, declaration.constraints)
+        if declaration.ttl is not None:
+            fill_duration(request.ttl, check_ttl(declaration.ttl))
         response = await self._ask("RegisterVariable", request, host_pb2.RegisterVariableResponse.FromString, scope)
         return read_variable(response.variable)
 

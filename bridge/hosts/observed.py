@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.host import CallScope, Host
 from bridge.telemetry.propagation import client_span
-from bridge.variables import Constraints, Variable, Write, WriteResult
+from bridge.variables import Declaration, Variable, Write, WriteResult
 
 __all__ = ["ObservedHost"]
 
@@ -51,21 +51,9 @@ class ObservedHost:
         with self._watch("SetVariables", scope) as scope:
             return await self._host.set_variables(scope, writes, atomic=atomic)
 
-    async def register_variable(
-        self,
-        scope: CallScope,
-        name: str,
-        type: str,
-        value: Any,
-        *,
-        constraints: Constraints | None = None,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
+    async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
         with self._watch("RegisterVariable", scope) as scope:
-            return await self._host.register_variable(
-                scope, name, type, value, constraints=constraints, metadata=metadata, ttl=ttl
-            )
+            return await self._host.register_variable(scope, declaration)
 
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
         with self._watch("ListVariables", scope) as scope:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
 from bridge.host import CallScope
-from bridge.hosts.changes import Commit, Declaration, decide_delete, decide_register, decide_write, is_live, unpack
+from bridge.hosts.changes import Commit, decide_delete, decide_register, decide_write, is_live, unpack
 from bridge.hosts.glob import Glob
 from bridge.hosts.limits import HostLimits, check_metadata, check_ttl, limit_exceeded
 from bridge.hosts.tools import NoTools, ToolRunner, run_tool, stream_tool
@@ -30,7 +30,7 @@ from bridge.stores.base import (
     StoredSession,
     StoredVariable,
 )
-from bridge.variables import NO_CONSTRAINTS, Constraints, SessionInfo, Variable, Write, WriteResult, check_name
+from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult, check_name
 
 __all__ = ["SessionHost"]
 
@@ -216,32 +216,14 @@ class SessionHost:
         changes = await self._commit(scope, [write.name for write in writes], decide)
         return {change.name: change.variable.version for change in changes if change.variable is not None}
 
-    async def register_variable(
-        self,
-        scope: CallScope,
-        name: str,
-        type: str,
-        value: Any,
-        *,
-        constraints: Constraints | None = None,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """Declares a variable with a type, a value and constraints. A name that exists gets the new declaration as
-        its next version."""
-        declaration = Declaration(
-            name=name,
-            type=type,
-            value=value,
-            constraints=constraints or NO_CONSTRAINTS,
-            metadata=metadata or {},
-            ttl=ttl,
-        )
+    async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
+        """Declares a variable. A name that exists gets the new declaration as its next version."""
 
         def decide(stored: Mapping[str, StoredVariable], now: float) -> list[Change]:
-            return [decide_register(declaration, stored.get(name), Commit(now, scope.changed_by, self.limits))]
+            commit = Commit(now, scope.changed_by, self.limits)
+            return [decide_register(declaration, stored.get(declaration.name), commit)]
 
-        (change,) = await self._commit(scope, (name,), decide)
+        (change,) = await self._commit(scope, (declaration.name,), decide)
         assert change.variable is not None  # noqa: S101 - a declaration never deletes
         return unpack(change.variable)
 

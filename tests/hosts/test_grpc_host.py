@@ -16,6 +16,7 @@ from bridge.hosts.grpc import GrpcHost
 from bridge.hosts.memory import InMemoryHost
 from bridge.v1 import bridge_pb2, host_pb2, values_pb2
 from bridge.variables import Constraints, Write
+from tests.support.declare import declare
 
 SERVICE = "/bridge.v1.HostService/"
 Connect = Callable[[InMemoryHost], Awaitable[Channel]]
@@ -66,7 +67,7 @@ async def test_single_read_gives_the_whole_variable(channel: Channel, session_id
     constraints = Constraints(min=0, max=2)
     scope = CallScope(session_id, changed_by="tool:t")
     registered = await GrpcHost(channel).register_variable(
-        scope, "x", "integer", 1, constraints=constraints, metadata={"a": "b"}, ttl=60.0
+        scope, declare("x", "integer", 1, constraints=constraints, metadata={"a": "b"}, ttl=60.0)
     )
     request = host_pb2.GetVariableRequest(session_id=session_id, name="x")
     answer = await channel.unary(SERVICE + "GetVariable", request.SerializeToString())

@@ -17,6 +17,7 @@ from bridge.host import CallScope
 from bridge.hosts.limits import HostLimits
 from bridge.hosts.memory import InMemoryHost
 from bridge.variables import Write
+from tests.support.declare import declare
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 VALUES = st.one_of(st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=3), st.booleans(), st.none())
@@ -167,7 +168,7 @@ class HostMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, value=VALUES, type_=st.sampled_from(sorted(KINDS.values())), ttl=TTLS)
     def register(self, name: str, value: Any, type_: str, ttl: int | None) -> None:
-        answer = self.ask(self.host.register_variable(self.scope, name, type_, value, ttl=ttl))
+        answer = self.ask(self.host.register_variable(self.scope, declare(name, type_, value, ttl=ttl)))
         if answer is None:
             return
         entry = outcome(lambda: self.declared(name, type_, value, ttl))

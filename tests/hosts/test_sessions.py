@@ -11,6 +11,7 @@ import pytest
 from bridge.errors import BridgeError, Code, NoSessionError
 from bridge.host import CallScope
 from bridge.variables import Write
+from tests.support.declare import declare
 
 
 async def _refusal(awaitable: Any) -> BridgeError:
@@ -58,7 +59,7 @@ async def test_closed_session_is_gone(host: Any, scope: CallScope) -> None:
         await _refusal(host.get_variables(scope, ["x"])),
         await _refusal(host.set_variables(scope, [Write(name="x", value=1)])),
         await _refusal(host.set_variables(scope, [Write(name="x", value=1), Write(name="y", value=1)], atomic=False)),
-        await _refusal(host.register_variable(scope, "x", "integer", 1)),
+        await _refusal(host.register_variable(scope, declare("x", "integer", 1))),
         await _refusal(host.list_variables(scope)),
         await _refusal(host.delete_variable(scope, "x")),
     ]

@@ -10,6 +10,7 @@ import pytest
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope
 from bridge.variables import Constraints, Write
+from tests.support.declare import declare
 
 
 async def _refusal(awaitable: Any) -> BridgeError:
@@ -52,8 +53,8 @@ async def test_unknown_name_is_registered_with_the_type_of_its_value(
 async def test_arrays_come_back_as_given(host: Any, scope: CallScope) -> None:
     array = numpy.arange(6, dtype=numpy.float32).reshape(2, 3)
     await host.set_variables(scope, [Write(name="t", value=array)])
-    await host.register_variable(scope, "e", "embedding", array[0], constraints=Constraints(dimensions=3))
-    await host.register_variable(scope, "l", "embedding", [1, 2])
+    await host.register_variable(scope, declare("e", "embedding", array[0], constraints=Constraints(dimensions=3)))
+    await host.register_variable(scope, declare("l", "embedding", [1, 2]))
     found = await host.get_variables(scope, ["t", "e", "l"])
     assert found["t"].value.dtype == numpy.float32
     assert (found["t"].value == array).all()
@@ -90,7 +91,7 @@ async def test_integer_becomes_a_float_in_a_float_and_never_the_other_way(host: 
 async def test_constraint_outlives_the_registration(host: Any, scope: CallScope) -> None:
     limits = Constraints(min=0.0, max=2)
     registered = await host.register_variable(
-        scope, "t", "float", 1, constraints=limits, metadata={"unit": "K"}, ttl=None
+        scope, declare("t", "float", 1, constraints=limits, metadata={"unit": "K"}, ttl=None)
     )
     assert (registered.value, registered.version, registered.constraints) == (1.0, 1, limits)
     error = await _refusal(host.set_variables(scope, [Write(name="t", value=2.5)]))
@@ -112,17 +113,17 @@ async def test_every_constraint_comes_back_as_given(host: Any, scope: CallScope)
         ("tensor", numpy.zeros((2, 3)), Constraints(shape=(2, -1))),
     ]
     for type_, value, constraints in declared:
-        await host.register_variable(scope, type_, type_, value, constraints=constraints)
+        await host.register_variable(scope, declare(type_, type_, value, constraints=constraints))
     for type_, _, constraints in declared:
         assert (await _get(host, scope, type_)).constraints == constraints
 
 
 async def test_registering_again_replaces_the_declaration(host: Any, scope: CallScope) -> None:
-    await host.register_variable(scope, "x", "integer", 1, constraints=Constraints(max=1), metadata={"a": "b"})
-    again = await host.register_variable(scope, "x", "string", "s")
+    await host.register_variable(scope, declare("x", "integer", 1, constraints=Constraints(max=1), metadata={"a": "b"}))
+    again = await host.register_variable(scope, declare("x", "string", "s"))
     assert (again.type, again.value, again.version) == ("string", "s", 2)
     assert (again.metadata, again.constraints) == ({}, Constraints())
-    error = await _refusal(host.register_variable(scope, "x", "integer", "s"))
+    error = await _refusal(host.register_variable(scope, declare("x", "integer", "s")))
     assert error.reason == "VALUE_REFUSED"
     assert (await _get(host, scope, "x")).type == "string"
 
@@ -198,7 +199,7 @@ async def test_missing_names_are_absent_and_bad_names_refused(host: Any, scope: 
         assert error.reason == "NAME_REFUSED"
         error = await _refusal(host.set_variables(scope, [Write(name=name, value=1)]))
         assert error.reason == "NAME_REFUSED"
-        error = await _refusal(host.register_variable(scope, name, "integer", 1))
+        error = await _refusal(host.register_variable(scope, declare(name, "integer", 1)))
         assert error.reason == "NAME_REFUSED"
         error = await _refusal(host.delete_variable(scope, name))
         assert error.reason == "NAME_REFUSED"
@@ -228,7 +229,7 @@ async def test_delete_asks_for_the_version_if_told_to(host: Any, scope: CallScop
 
 
 async def test_variable_ends_by_itself(host: Any, scope: CallScope, clock: Any) -> None:
-    await host.register_variable(scope, "r", "integer", 1, ttl=10.0)
+    await host.register_variable(scope, declare("r", "integer", 1, ttl=10.0))
     await host.set_variables(scope, [Write(name="w", value=1, ttl=10.0)])
     assert (await _get(host, scope, "w")).expires_at == clock.now + 10
     clock.advance(9.0)
@@ -246,7 +247,7 @@ async def test_variable_ends_by_itself(host: Any, scope: CallScope, clock: Any) 
 @pytest.mark.parametrize("ttl", [0, -1.0, float("nan"), float("inf"), 1e300])
 async def test_impossible_ttl_of_a_variable_is_refused(host: Any, scope: CallScope, ttl: float) -> None:
     for refused in (
-        host.register_variable(scope, "x", "integer", 1, ttl=ttl),
+        host.register_variable(scope, declare("x", "integer", 1, ttl=ttl)),
         host.set_variables(scope, [Write(name="x", value=1, ttl=ttl)]),
     ):
         error = await _refusal(refused)

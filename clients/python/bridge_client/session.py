@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from bridge.call import NO_VALUE, Progress
+from bridge.call import Progress
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope
 from bridge.hosts.grpc import GrpcHost
-from bridge.variables import Constraints, SessionInfo, Variable, Write, WriteResult
+from bridge.session_variables import SessionVariables
+from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult
 
 if TYPE_CHECKING:
     from bridge_client.client import BridgeClient
     from bridge_client.stream import ToolStream
 
-__all__ = ["Session", "no_variable"]
+__all__ = ["Session"]
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ _BEATS_PER_TTL = 3.0
 """Heartbeats in the life of a session, so that it survives two lost ones."""
 
 
-class Session:
+class Session(SessionVariables):
     """Variables kept by a host, and the tools that may use them.
 
     Made by ``BridgeClient.session()`` and used as ``async with``: entering opens it on the host, leaving closes it and
@@ -143,85 +144,14 @@ class Session:
 
     # -- variables -----------------------------------------------------------------------------------------------
 
-    async def get(self, name: str, default: Any = NO_VALUE) -> Any:
-        """The value of a variable.
-
-        Args:
-            name: the variable.
-            default: returned if there is none; without it that is NOT_FOUND, reason ``VARIABLE_NOT_FOUND``.
-        """
-        found = await self._read([name])
-        if name in found:
-            return found[name].value
-        if default is not NO_VALUE:
-            return default
-        raise no_variable(name)
-
-    async def get_variable(self, name: str) -> Variable:
-        """A variable with its version, type and constraints."""
-        found = await self._read([name])
-        if name not in found:
-            raise no_variable(name)
-        return found[name]
-
-    async def get_many(self, names: Iterable[str]) -> dict[str, Any]:
-        """Values of several variables, read at one instant in one round trip; those that do not exist are absent."""
-        return {name: variable.value for name, variable in (await self._read(list(names))).items()}
-
-    async def _read(self, names: list[str]) -> dict[str, Variable]:
+    async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
         return await self._ask(lambda host, scope: host.get_variables(scope, names), idempotent=True)
 
-    async def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
-        """Writes a variable and returns its new version. An unknown name is registered with the value's type.
-
-        Args:
-            name: the variable.
-            value: must fit the variable's type and constraints.
-            expected_version: write only if this is the current version (0: only if there is none), otherwise ABORTED,
-                reason ``VERSION_MISMATCH``.
-        """
-        version = (await self._write([Write(name=name, value=value, expected_version=expected_version)], True))[name]
-        if isinstance(version, BridgeError):
-            raise version
-        return version
-
-    async def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
-        """Writes several variables.
-
-        Returns:
-            The new version by name; without ``atomic`` the error of those that were refused. With ``atomic`` the first
-            refusal is raised and nothing is written.
-        """
-        return await self._write([Write(name=name, value=value) for name, value in values.items()], atomic)
-
-    async def _write(self, writes: list[Write], atomic: bool) -> dict[str, WriteResult]:
+    async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
         return await self._ask(lambda host, scope: host.set_variables(scope, writes, atomic=atomic))
 
-    async def register(
-        self,
-        name: str,
-        type: str,
-        value: Any,
-        constraints: Constraints | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        ttl: float | None = None,
-    ) -> Variable:
-        """Declares a variable.
-
-        Args:
-            name: the variable; one that exists gets the new declaration as its next version.
-            type: integer, float, string, boolean, choice, json, embedding, tensor or bytes.
-            value: its value.
-            constraints: what every value must satisfy.
-            metadata: free text kept with it.
-            ttl: seconds it lives from now; as long as the session by default.
-        """
-        return await self._ask(
-            lambda host, scope: host.register_variable(
-                scope, name, type, value, constraints=constraints, metadata=metadata, ttl=ttl
-            )
-        )
+    async def _register(self, declaration: Declaration) -> Variable:
+        return await self._ask(lambda host, scope: host.register_variable(scope, declaration))
 
     async def delete(self, name: str, expected_version: int | None = None) -> None:
         """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
@@ -261,10 +191,3 @@ class Session:
         return self._client.stream(
             tool, arguments, timeout=timeout, session=self, metadata=metadata, on_progress=on_progress, **keywords
         )
-
-
-def no_variable(name: str) -> BridgeError:
-    """What reading a variable raises that does not exist."""
-    return BridgeError(
-        Code.NOT_FOUND, f"no variable {name!r} in this session: set or register it first", reason="VARIABLE_NOT_FOUND"
-    )

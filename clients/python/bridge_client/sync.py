@@ -7,14 +7,15 @@ process. A client that was not closed is closed when it is forgotten, or else wh
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bridge.call import NO_VALUE, Chunk, Progress
 from bridge.client_config import ClientConfig
-from bridge.variables import Constraints, SessionInfo, Variable, WriteResult
+from bridge.session_variables import BlockingVariables
+from bridge.variables import SessionInfo
 from bridge_client import client as aio
 from bridge_client import session as aio_session
 from bridge_client import stream as aio_stream
@@ -23,6 +24,8 @@ from bridge_client.info import ServerInfo, ToolInfo
 from bridge_client.loop_thread import LoopThread
 
 __all__ = ["BridgeClient", "Session", "ToolStream"]
+
+T = TypeVar("T")
 
 
 class BridgeClient:
@@ -192,7 +195,7 @@ class ToolStream:
             self._thread.run(self._stream.aclose())
 
 
-class Session:
+class Session(BlockingVariables):
     """A blocking ``bridge_client.Session``, used as ``with client.session() as session``."""
 
     def __init__(self, client: BridgeClient, thread: LoopThread, session: aio_session.Session) -> None:
@@ -227,39 +230,11 @@ class Session:
         if not self._thread.stopped:
             self._thread.run(self._session.aclose())
 
-    def get(self, name: str, default: Any = NO_VALUE) -> Any:
-        """See ``bridge_client.Session.get``."""
-        return self._thread.run(self._session.get(name, default))
+    def _variables(self) -> aio_session.Session:
+        return self._session
 
-    def get_variable(self, name: str) -> Variable:
-        """See ``bridge_client.Session.get_variable``."""
-        return self._thread.run(self._session.get_variable(name))
-
-    def get_many(self, names: Iterable[str]) -> dict[str, Any]:
-        """See ``bridge_client.Session.get_many``."""
-        return self._thread.run(self._session.get_many(names))
-
-    def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
-        """See ``bridge_client.Session.set``."""
-        return self._thread.run(self._session.set(name, value, expected_version))
-
-    def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
-        """See ``bridge_client.Session.set_many``."""
-        return self._thread.run(self._session.set_many(values, atomic=atomic))
-
-    def register(
-        self, name: str, type: str, value: Any, constraints: Constraints | None = None, **options: Any
-    ) -> Variable:
-        """See ``bridge_client.Session.register``."""
-        return self._thread.run(self._session.register(name, type, value, constraints, **options))
-
-    def delete(self, name: str, expected_version: int | None = None) -> None:
-        """See ``bridge_client.Session.delete``."""
-        self._thread.run(self._session.delete(name, expected_version))
-
-    def list(self, pattern: str = "") -> list[Variable]:
-        """See ``bridge_client.Session.list``."""
-        return self._thread.run(self._session.list(pattern))
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._thread.run(coroutine)
 
     def call(self, tool: str, arguments: Mapping[str, Any] | None = None, /, **options: Any) -> Any:
         """Calls a tool in this session; arguments and options as for ``BridgeClient.call``."""

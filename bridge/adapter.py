@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bridge.errors import BridgeError, Code
 from bridge.session import SessionContext
@@ -56,8 +57,7 @@ async def _no_resources() -> AsyncIterator[None]:
     yield None
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterInfo:
+class AdapterInfo(msgspec.Struct, frozen=True):
     """An adapter class, as its definition describes it."""
 
     cls: type[Adapter]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,8 +56,7 @@ async def _nowhere(chunk: Chunk) -> None:
     """Swallows chunks: the unary way has room for a result only."""
 
 
-@dataclass(slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct):
     """One call of a tool, as a frontend hands it to the dispatcher.
 
     The dispatcher's answer is the return value of the tool, or ``NO_VALUE`` at the end of a stream; what comes before
@@ -73,9 +71,9 @@ class ToolCall:
     """The way back to whoever owns the session."""
     session_id: str = ""
     """Session, or empty."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Free text for the tool."""
-    headers: Headers = field(default_factory=dict)
+    headers: Headers = msgspec.field(default_factory=dict)
     """Metadata of the transport: trace context, call path."""
     deadline: float | None = None
     """``time.monotonic()`` at which the caller stops waiting."""

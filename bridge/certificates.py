@@ -10,10 +10,11 @@ import ipaddress
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.listeners import TcpAddress, parse_address
@@ -31,8 +32,7 @@ _CLOCK_SKEW = timedelta(minutes=5)
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
+class Certificates(msgspec.Struct, frozen=True):
     """The files that were made. All have mode 0600, the directory 0700."""
 
     directory: Path

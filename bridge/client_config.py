@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,7 @@ def _bad(path: Path, problem: str) -> BridgeError:
     return BridgeError(Code.INVALID_ARGUMENT, f"{path}: {problem}", reason="CLIENT_CONFIG")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
+class ClientConfig(msgspec.Struct, frozen=True):
     """Address, trust and credentials of a client. Files are absolute paths here."""
 
     target: str

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from bridge.errors import BridgeError, FieldViolation
 from bridge.listeners import parse_address
 from bridge.settings import (
@@ -269,8 +271,7 @@ SETTINGS: tuple[Setting, ...] = tuple(settings_of(ServerConfig))
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """A configuration and where each value of it came from."""
 
     config: ServerConfig

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -25,8 +24,7 @@ OUTPUT_LINES = 15
 """Lines of a process's output shown when it fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class Showcase:
+class Showcase(msgspec.Struct, frozen=True):
     """Where the showcase adapters are."""
 
     package: str

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+
+import msgspec
 
 from bridge.call import ToolCall
 from bridge.errors import BridgeError, Code, ErrorDetails
@@ -33,8 +34,7 @@ LINGER = 0.02
 """Seconds a cancelled tool has to end before its caller is answered without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallLimits:
+class CallLimits(msgspec.Struct, frozen=True):
     """What is allowed at once, and how long."""
 
     max_calls: int = 256

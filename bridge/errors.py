@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 __all__ = [
     "BridgeError",
@@ -60,8 +61,7 @@ class Code(enum.IntEnum):
     """The caller is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldViolation:
+class FieldViolation(msgspec.Struct, frozen=True):
     """One thing wrong with one field (google.rpc.BadRequest.FieldViolation)."""
 
     field: str
@@ -70,15 +70,14 @@ class FieldViolation:
     """What is wrong with it, without the value."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorDetails:
+class ErrorDetails(msgspec.Struct, frozen=True):
     """What goes with an error beside its message; on a gRPC wire the details of ``google.rpc.Status``."""
 
     violations: tuple[FieldViolation, ...] = ()
     """Wrong fields (``BadRequest``)."""
     retry_after: float | None = None
     """Seconds to wait before trying again; set when the call did not start because of load (``RetryInfo``)."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Facts for programs, such as ``current_version`` or ``error_id`` (``ErrorInfo.metadata``)."""
     debug: str | None = None
     """Traceback, only from a server started with ``--debug`` (``DebugInfo``)."""

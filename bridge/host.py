@@ -6,8 +6,9 @@ Tools never see a ``Host``; they see the session context, which asks it. Impleme
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from bridge.errors import NoHostError
 from bridge.variables import Declaration, Variable, Write, WriteResult
@@ -15,15 +16,14 @@ from bridge.variables import Declaration, Variable, Write, WriteResult
 __all__ = ["CallScope", "Host", "NoHost"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallScope:
+class CallScope(msgspec.Struct, frozen=True):
     """On whose behalf a host is asked."""
 
     session_id: str = ""
     """The session; empty outside of one."""
     deadline: float | None = None
     """``time.monotonic()`` by which the answer is needed."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What travels with a callback: trace context and the path of calls so far."""
     changed_by: str = "client"
     """Who writes: ``client``, ``host`` or ``tool:<name>``."""

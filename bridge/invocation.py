@@ -11,8 +11,9 @@ import logging
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from bridge.adapter import Adapter
 from bridge.call import NO_VALUE, Chunk, ToolCall
@@ -41,8 +42,7 @@ class Place(Protocol):
         """Takes values from a generator to ``emit``, no faster than ``emit`` allows, and closes the generator."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorPolicy:
+class ErrorPolicy(msgspec.Struct, frozen=True):
     """What callers see of a tool's exception."""
 
     redact: bool = False
@@ -169,7 +169,8 @@ def has_begun(error: BridgeError) -> BridgeError:
     if error.details.retry_after is None and error.reason not in _NEVER_RAN:
         return error
     reason = "HOST_UNAVAILABLE" if error.reason in _NEVER_RAN else error.reason
-    return BridgeError(error.code, error.message, reason=reason, details=replace(error.details, retry_after=None))
+    details = msgspec.structs.replace(error.details, retry_after=None)
+    return BridgeError(error.code, error.message, reason=reason, details=details)
 
 
 def _is_cancelled() -> bool:

@@ -6,7 +6,6 @@ Adapters come from configuration and from installed packages, never from a reque
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import re
 import sys
@@ -14,10 +13,13 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.adapter import Adapter
 from bridge.errors import BridgeError, Code
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["ENTRY_POINTS", "load_adapters"]
 
@@ -55,12 +57,18 @@ def load_adapters(spec: str) -> list[type]:
     return _all_in(module, spec)
 
 
-def _entry_point(name: str) -> importlib.metadata.EntryPoint | None:
-    return next(iter(importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)), None)
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # slow to import, and most adapters are named by their module
+
+    return entry_points(group=ENTRY_POINTS)
+
+
+def _entry_point(name: str) -> EntryPoint | None:
+    return next(iter(_entry_points().select(name=name)), None)
 
 
 def _installed() -> str:
-    names = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS).names)
+    names = sorted(_entry_points().names)
     return f" ({', '.join(names)})" if names else ""
 
 

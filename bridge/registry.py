@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bridge.adapter import AdapterInfo, inspect_adapter
 from bridge.errors import BridgeError, Code
+from bridge.hints import suggest
 from bridge.tool import Tool
 
 __all__ = ["Entry", "Registry"]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """A tool with the adapter it belongs to."""
 
     tool: Tool
@@ -65,15 +65,9 @@ class Registry:
         return entry
 
     def _not_found(self, name: str) -> BridgeError:
-        close = difflib.get_close_matches(name[:128], self._entries, n=1)
-        if close:
-            hint = f"did you mean {close[0]!r}?"
-        elif self._entries:
-            names = sorted(self._entries)
-            hint = f"there is {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        else:
-            hint = "there are none here"
-        return BridgeError(Code.NOT_FOUND, f"no tool {name[:128]!r}; {hint}", reason="TOOL_NOT_FOUND")
+        return BridgeError(
+            Code.NOT_FOUND, f"no tool {name[:128]!r}; {suggest(name, self._entries)}", reason="TOOL_NOT_FOUND"
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

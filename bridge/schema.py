@@ -6,7 +6,6 @@ import re
 import sys
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,8 +16,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Schemas:
+class Schemas(msgspec.Struct, frozen=True):
     """What there is to know about a tool's values."""
 
     description: str

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,8 +59,7 @@ SWEEP_INTERVAL = 5.0
 Role = Literal["bridge", "host"]
 
 
-@dataclass(slots=True)
-class Server:
+class Server(msgspec.Struct):
     """A server that answers."""
 
     addresses: list[str]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
+from bridge.hints import closest
 
 __all__ = [
     "Setting",
@@ -45,8 +43,7 @@ def about(section: str, help: str, **extra: Any) -> dict[str, Any]:
     return {"section": section, "help": help, **extra}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One thing that can be set, as the command line and the documentation show it."""
 
     key: str
@@ -101,8 +98,8 @@ class Setting:
         try:
             msgspec.convert(value, self.hint)
         except msgspec.ValidationError:
-            near = difflib.get_close_matches(value[:64], self.choices, 1) if isinstance(value, str) else []
-            return f"allowed: {self.allowed}" + (f"; did you mean {near[0]!r}?" if near else "")
+            near = closest(value, self.choices) if isinstance(value, str) else None
+            return f"allowed: {self.allowed}" + (f"; did you mean {near!r}?" if near else "")
         # Written so that NaN, which is neither below nor above anything, does not pass.
         if "low" in self.meta and not self.meta["low"] <= value <= self.meta["high"]:
             return f"allowed: {self.allowed}"
@@ -136,8 +133,7 @@ def settings_of(config: type[Any]) -> Iterator[Setting]:
         yield Setting(item.name, hints[item.name], item.default, item.metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where a value came from."""
 
     kind: Literal["default", "file", "environment", "flag"]
@@ -159,6 +155,8 @@ def read_file(file: Path, table: str) -> Iterator[Given]:
         BridgeError: INVALID_ARGUMENT, reason ``CONFIG``.
     """
     try:
+        import tomllib  # slow to import, and many servers have no file
+
         content = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise _refusal([FieldViolation("config", f"cannot read {file}: {error.strerror}")]) from error
@@ -220,10 +218,10 @@ def convert(setting: Setting, raw: Any, source: Source) -> Any:
 def unknown(key: str, source: Source, settings: Collection[str]) -> str:
     """What to say about a key that no setting has."""
     bare = key.removeprefix(PREFIX).lower().replace("-", "_")
-    near = difflib.get_close_matches(bare[:64], settings, 1)
+    near = closest(bare, settings)
     advice = "docs/configuration.md lists them all"
     if near:
-        advice = f"did you mean {PREFIX + near[0].upper() if source.kind == 'environment' else near[0]}?"
+        advice = f"did you mean {PREFIX + near.upper() if source.kind == 'environment' else near}?"
     where = "" if key == source.name else f"set by {source}: "
     return f"{where}no such setting; {advice}"
 

@@ -10,7 +10,6 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, NotRequired, TypeVar, overload
 
 import msgspec
@@ -33,8 +32,7 @@ _MARK = "__bridge_tool__"
 _EMPTY = inspect.Parameter.empty
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOptions:
+class ToolOptions(msgspec.Struct, frozen=True):
     """What ``@tool(...)`` was given."""
 
     name: str | None = None
@@ -43,7 +41,7 @@ class ToolOptions:
     idempotent: bool = False
     read_only: bool = False
     collect: bool = False
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 @overload
@@ -96,8 +94,7 @@ def tool(
     return mark if function is None else mark(function)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """A parameter of a tool."""
 
     name: str
@@ -110,8 +107,7 @@ class Parameter:
     """JSON Schema 2020-12."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A tool, as its signature and decorator describe it."""
 
     name: str

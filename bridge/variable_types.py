@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any
+
+import msgspec
 
 from bridge.errors import BridgeError, invalid_argument
 from bridge.variables import NO_CONSTRAINTS, Constraints
@@ -143,8 +144,7 @@ def _embedding(value: Any) -> Any:
     return vector
 
 
-@dataclass(frozen=True, slots=True)
-class _Type:
+class _Type(msgspec.Struct, frozen=True):
     read: Callable[[Any], Any]
     """The value as this type holds it; raises ``_Refused``."""
     constraints: frozenset[str] = frozenset()
@@ -217,15 +217,15 @@ def check_constraints(type: str, constraints: Constraints) -> None:
     (reason ``CONSTRAINTS_REFUSED``): INVALID_ARGUMENT."""
     if not isinstance(type, str) or type not in _TYPES:
         raise invalid_argument("type", f"must be one of {', '.join(TYPES)}", reason="TYPE_REFUSED")
-    for given in fields(constraints):
-        value = getattr(constraints, given.name)
-        if value is None or (isinstance(value, tuple) and not value and given.name == "choices"):
+    for name in constraints.__struct_fields__:
+        value = getattr(constraints, name)
+        if value is None or (isinstance(value, tuple) and not value and name == "choices"):
             continue
-        if given.name not in _TYPES[type].constraints:
-            raise _wrong(given.name, f"does not fit a variable of type {type}")
-        wrong = _CHECKS[given.name](value)
+        if name not in _TYPES[type].constraints:
+            raise _wrong(name, f"does not fit a variable of type {type}")
+        wrong = _CHECKS[name](value)
         if wrong:
-            raise _wrong(given.name, wrong)
+            raise _wrong(name, wrong)
     for low, high in (("min", "max"), ("min_length", "max_length")):
         least, most = getattr(constraints, low), getattr(constraints, high)
         if least is not None and most is not None and least > most:

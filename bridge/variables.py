@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from bridge.errors import BridgeError, Code, invalid_argument
 
@@ -27,8 +28,7 @@ MAX_NAME_LENGTH = 256
 """Characters of a variable's name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraints:
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     """What a value must satisfy. Only the fields that fit the type may be set."""
 
     min: float | int | None = None
@@ -50,8 +50,7 @@ class Constraints:
 NO_CONSTRAINTS = Constraints()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
+class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """A variable at one version."""
 
     name: str
@@ -60,8 +59,8 @@ class Variable:
     value: Any
     version: int
     """1 for the first value, one more with each committed change."""
-    constraints: Constraints = field(default_factory=Constraints)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    constraints: Constraints = msgspec.field(default_factory=Constraints)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     changed_by: str = "client"
     """Who committed this version: ``client``, ``host`` or ``tool:<name>``."""
     updated_at: float = 0.0
@@ -70,15 +69,14 @@ class Variable:
     """When it ends by itself, seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One write of one variable."""
 
     name: str
     value: Any
     expected_version: int | None = None
     """Write only if this is the current version; 0: only if there is none."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Free text to keep with the variable; empty: as before."""
     ttl: float | None = None
     """Seconds it lives from now; ``None``: as before."""
@@ -88,21 +86,19 @@ WriteResult = int | BridgeError
 """The new version, or why the write was refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """A variable as it is registered: type, constraints and value."""
 
     name: str
     type: str
     value: Any
-    constraints: Constraints = field(default_factory=Constraints)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    constraints: Constraints = msgspec.field(default_factory=Constraints)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     ttl: float | None = None
     """Seconds it lives from now; ``None``: as long as the session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionInfo:
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A session as it stands."""
 
     session_id: str

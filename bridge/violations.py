@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from typing import Any, NoReturn
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
+from bridge.hints import closest
 from bridge.schema import convert_hook
 
 __all__ = ["refuse"]
@@ -51,9 +51,9 @@ def _plain(hint: Any) -> Any:
 
 
 def _unknown(name: str, hints: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(name[:128], hints, n=1)
-    if close:
-        return f"is not a parameter; did you mean {close[0]}?"
+    close = closest(name, hints)
+    if close is not None:
+        return f"is not a parameter; did you mean {close}?"
     return f"is not a parameter; there is {', '.join(hints)}" if hints else "is not a parameter; there are none"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bridge.cli.json_form import loads
 from bridge.cli.problems import usage_error
@@ -18,8 +19,7 @@ _ASSIGNMENT = re.compile(r"(?P<name>[^=:@]+)(?P<json>:?)=(?P<text>.*)", re.DOTAL
 _STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """One ``name=value`` of the command line."""
 
     name: str

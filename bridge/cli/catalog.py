@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
+import msgspec
 import typer
 
 from bridge.cli import output
@@ -15,6 +15,7 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ClientOptions, client_config, connect, with_options
 from bridge.cli.problems import CallFailed, answered, printable, usage_error
 from bridge.errors import BridgeError, Code
+from bridge.hints import suggest
 
 if TYPE_CHECKING:
     from bridge_client import ToolInfo
@@ -62,21 +63,15 @@ async def _tools(options: ClientOptions) -> list[ToolInfo]:
 
 
 def _not_found(name: str, names: list[str]) -> BridgeError:
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(names) or 'none'}"
-    return BridgeError(Code.NOT_FOUND, f"no tool {name!r}; {hint}", reason="TOOL_NOT_FOUND")
+    return BridgeError(Code.NOT_FOUND, f"no tool {name!r}; {suggest(name, names)}", reason="TOOL_NOT_FOUND")
 
 
 def _describe(info: ToolInfo) -> dict[str, Any]:
     from bridge.call import NO_VALUE
 
-    document = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    document = msgspec.structs.asdict(info)
     document["parameters"] = [
-        {
-            field.name: value
-            for field in dataclasses.fields(parameter)
-            if (value := getattr(parameter, field.name)) is not NO_VALUE
-        }
+        {key: value for key, value in msgspec.structs.asdict(parameter).items() if value is not NO_VALUE}
         for parameter in info.parameters
     ]
     return document

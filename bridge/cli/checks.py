@@ -9,9 +9,10 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from bridge.config import ServerConfig
 from bridge.errors import BridgeError, Code
@@ -53,8 +54,7 @@ ANSWER_TIMEOUT = 2.0
 """Seconds to wait for whoever has an address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What a check found."""
 
     area: str

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
+import msgspec
 import typer
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def client_config(options: ClientOptions) -> ClientConfig:
         changes["token_file"] = Path(options.token_file)
     if options.ca:
         changes["ca"] = Path(options.ca)
-    config = dataclasses.replace(config, **changes)
+    config = msgspec.structs.replace(config, **changes)
     if config.token_file is not None:
         FileToken(config.token_file)()  # read here once, where what is wrong with it is wrong usage
     return config

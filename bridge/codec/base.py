@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
 
@@ -27,8 +28,7 @@ TYPE_URL_PREFIX = "type.googleapis.com/"
 """What ``Any.type_url`` begins with (google/protobuf/any.proto)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a value from outside may cost."""
 
     max_depth: int = 64
@@ -50,8 +50,7 @@ Reader: TypeAlias = Callable[[bytes, Limits, int], Any]
 """Makes a Python value of ``Any.value``. The last argument is how many containers are around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Converter:
+class Converter(msgspec.Struct, frozen=True):
     """Carries one family of Python values that the table of exact types does not list."""
 
     accepts: Callable[[Any], bool]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from bridge.codec.base import TYPE_URL_PREFIX, Converter, Limits, Packed, Refusal, malformed, unsupported
 from bridge.codec.wire import LARGE, trailing_field, varint
@@ -40,8 +41,7 @@ MAX_LENGTH = 2**31 - 1
 """Largest dimension: a protobuf message ends at 2 GiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """An array where numpy is not installed: what a ``Tensor`` decodes to there. It can be sent anywhere."""
 
     dtype: str

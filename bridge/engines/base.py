@@ -8,8 +8,9 @@ both directions.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from bridge.call import Headers
 from bridge.errors import BridgeError
@@ -59,8 +60,7 @@ UnaryStream = Callable[[ServerCall, bytes], Awaitable[None]]
 """Answers a request with messages given to ``call.write``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(msgspec.Struct, frozen=True):
     """One method of a service."""
 
     path: str
@@ -72,8 +72,7 @@ class Method:
     """Answered without authentication (health)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
+class ServerTls(msgspec.Struct, frozen=True):
     """Certificates of a server, as PEM."""
 
     certificate: bytes
@@ -87,8 +86,7 @@ Authenticate = Callable[[Headers, str | None], str]
 without client certificates); raises ``BridgeError`` UNAUTHENTICATED."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
+class ServerOptions(msgspec.Struct, frozen=True):
     """What a server engine enforces by itself."""
 
     max_message_bytes: int
@@ -115,8 +113,7 @@ class ServerEngine(Protocol):
         """Takes no new calls, lets running ones go on for at most ``grace`` seconds, then cancels them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTls:
+class ClientTls(msgspec.Struct, frozen=True):
     """Certificates of a client, as PEM."""
 
     ca: bytes | None = None
@@ -127,8 +124,7 @@ class ClientTls:
     """Name to expect in the server's certificate, if not that of the address."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelOptions:
+class ChannelOptions(msgspec.Struct, frozen=True):
     """How a client connects."""
 
     tls: ClientTls | None = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bridge.call import NO_VALUE, Chunk, ToolCall
@@ -27,8 +27,7 @@ __all__ = ["ToolFrontend", "ToolNames"]
 _parse = ExecuteToolRequest.FromString
 
 
-@dataclass(frozen=True, slots=True)
-class ToolNames:
+class ToolNames(msgspec.Struct, frozen=True):
     """What a service calls its methods."""
 
     kind: str

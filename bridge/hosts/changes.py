@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bridge import codec
@@ -50,8 +50,7 @@ _JSON_TYPES = frozenset(
 """What the codec makes of values that JSON carries exactly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """The circumstances of a change."""
 
     now: float

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, invalid_argument
 
@@ -13,8 +14,7 @@ MAX_VARIABLE_TTL = 366 * 86400.0
 """Seconds. Far beyond any session, and small enough for every clock and wire."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostLimits:
+class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a host of ours."""
 
     max_sessions: int = 10_000

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from bridge.host import CallScope, Host
 from bridge.telemetry.propagation import client_span
@@ -36,7 +37,7 @@ class ObservedHost:
         try:
             with client_span(name) as span:
                 # The host's spans belong below this one, not below the tool's.
-                yield replace(scope, headers={**scope.headers, **span.headers(scope.headers)})
+                yield msgspec.structs.replace(scope, headers={**scope.headers, **span.headers(scope.headers)})
         finally:
             if self._on_callback is not None:
                 self._on_callback(name, time.monotonic() - since)

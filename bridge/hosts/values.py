@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bridge import codec
@@ -23,5 +23,5 @@ def encode_value(name: str, value: Any, into: AnyMessage) -> None:
             FieldViolation(name + one.field.removeprefix("$"), one.description) for one in error.violations
         )
         message = "; ".join(f"{one.field}: {one.description}" for one in violations) or f"{name}: {error.message}"
-        details = replace(error.details, violations=violations)
+        details = msgspec.structs.replace(error.details, violations=violations)
         raise BridgeError(error.code, message, reason=error.reason, details=details) from None

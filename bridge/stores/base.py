@@ -8,8 +8,9 @@ commits changes all or nothing, each against the version it was decided on. What
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from bridge.variables import NO_CONSTRAINTS, Constraints
 
@@ -27,8 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSession:
+class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
     """What does not change about a session."""
 
     session_id: str
@@ -41,8 +41,7 @@ class StoredSession:
     """Seconds it lives without use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredVariable:
+class StoredVariable(msgspec.Struct, frozen=True, kw_only=True):
     """A variable at one version, its value packed.
 
     Packed, so that nobody can change what is stored by keeping a reference to it, so that its size is known, and so
@@ -55,7 +54,7 @@ class StoredVariable:
     """The value: a serialized ``google.protobuf.Any``."""
     version: int
     constraints: Constraints = NO_CONSTRAINTS
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     changed_by: str = "client"
     updated_at: float = 0.0
     expires_at: float | None = None
@@ -63,8 +62,7 @@ class StoredVariable:
     """Bytes it counts for in its session: value, name, metadata and constraints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One change of one variable. It is committed only if the variable is at the version it was decided on."""
 
     name: str
@@ -74,8 +72,7 @@ class Change:
     """What is to be there; ``None``: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """How much a session may hold. What holds too much already may shrink, not grow."""
 
     max_variables: int
@@ -83,8 +80,7 @@ class Quota:
     """Sum of ``StoredVariable.size``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A session and some of its variables at one instant."""
 
     session: StoredSession
@@ -96,8 +92,7 @@ class Snapshot:
     """Those asked for that exist, also those whose own time is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(msgspec.Struct, frozen=True):
     """Something whose time was over and that is gone."""
 
     session_id: str

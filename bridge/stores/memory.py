@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bridge.stores.base import (
     Change,
@@ -22,13 +23,12 @@ from bridge.stores.base import (
 __all__ = ["MemoryStore"]
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     session: StoredSession
     expires_at: float
     due: float
     """When to look at it again: not later than anything in it expires."""
-    variables: dict[str, StoredVariable] = field(default_factory=dict)
+    variables: dict[str, StoredVariable] = msgspec.field(default_factory=dict)
     size: int = 0
 
 

@@ -8,8 +8,9 @@ here because the package that holds them is not a dependency of the OpenTelemetr
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.errors import BridgeError, Code
 
@@ -61,8 +62,7 @@ SERVER_ERRORS: Final = frozenset(
 caller's own and leaves the server's span without error status."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rpc:
+class Rpc(msgspec.Struct, frozen=True):
     """How a kind of call is named in telemetry."""
 
     system: str
@@ -107,8 +107,7 @@ def status_of(error: BaseException | None) -> str:
     return Code.INTERNAL.name
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """The other end of a connection, in OpenTelemetry's terms."""
 
     transport: str

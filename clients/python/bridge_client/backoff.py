@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from bridge.errors import invalid_argument
 
@@ -18,8 +18,7 @@ def check_number(name: str, value: float, low: float, high: float = float("inf")
         raise invalid_argument(name, f"must be from {low:g} to {high:g}, not {value:g}", reason="CONFIG")
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """Exponential backoff with a ceiling and jitter (gRPC proposal A6).
 
     Raises:

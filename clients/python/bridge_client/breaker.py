@@ -18,7 +18,8 @@ import itertools
 import random as random_module
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.errors import BridgeError, Code
 from bridge_client.backoff import Backoff, check_number
@@ -66,8 +67,7 @@ REFUSED = -1
 _DEFAULT_CODES = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL})
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(msgspec.Struct, frozen=True):
     """When a breaker opens and for how long.
 
     Raises:

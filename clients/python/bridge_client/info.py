@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -17,8 +16,7 @@ from bridge_client.messages import bad_response
 __all__ = ["ParameterInfo", "ServerInfo", "ServerLimits", "ToolInfo", "read_server_info", "read_tool"]
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterInfo:
+class ParameterInfo(msgspec.Struct, frozen=True):
     """A parameter of a tool."""
 
     name: str
@@ -32,15 +30,14 @@ class ParameterInfo:
     """JSON Schema 2020-12."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolInfo:
+class ToolInfo(msgspec.Struct, frozen=True):
     """What a client must know to call a tool."""
 
     name: str
     description: str = ""
     parameters: tuple[ParameterInfo, ...] = ()
     """In the order of the signature."""
-    input_schema: Mapping[str, Any] = field(default_factory=dict)
+    input_schema: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """JSON Schema 2020-12 of the arguments, as one object."""
     output_schema: Mapping[str, Any] | None = None
     """JSON Schema of the result (of one yielded value, for a streaming tool), if declared."""
@@ -55,11 +52,10 @@ class ToolInfo:
     """Where it runs: inline, thread, process or call."""
     timeout: float | None = None
     """Seconds after which the server ends a call, whatever the caller's deadline."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
+class ServerLimits(msgspec.Struct, frozen=True):
     """Limits of a server; 0 where it does not say."""
 
     max_message_bytes: int = 0
@@ -71,8 +67,7 @@ class ServerLimits:
     max_in_flight_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
+class ServerInfo(msgspec.Struct, frozen=True):
     """Which server answers, and what it can do."""
 
     name: str

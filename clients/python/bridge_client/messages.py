@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
+import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from bridge.call import NO_VALUE, Progress
@@ -64,7 +64,9 @@ def _inside(error: BridgeError, name: str) -> BridgeError:
         for violation in error.violations
     )
     message = "; ".join(f"{v.field}: {v.description}" for v in violations) or f"$.{name}: {error.message}"
-    return BridgeError(error.code, message, reason=error.reason, details=replace(error.details, violations=violations))
+    return BridgeError(
+        error.code, message, reason=error.reason, details=msgspec.structs.replace(error.details, violations=violations)
+    )
 
 
 def bad_response(problem: str) -> BridgeError:

@@ -11,9 +11,9 @@ import asyncio
 import random as random_module
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
@@ -29,8 +29,7 @@ _NEVER_RETRIED = frozenset({Code.ABORTED, Code.CANCELLED, Code.FAILED_PRECONDITI
 _NEVER_RAN_CODES = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How failed calls are repeated; the names are those of gRPC's service config (gRFC A6).
 
     Raises:
@@ -100,8 +99,7 @@ class RetryBudget:
         self.tokens = max(0.0, self.tokens - 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """Time and chance, replaced by tests."""
 
     clock: Callable[[], float] = time.monotonic

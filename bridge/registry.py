@@ -28,10 +28,15 @@ class Entry(msgspec.Struct):
 class Registry:
     """All tools of some adapters.
 
+    Args:
+        adapters: adapter classes.
+        isolation: where plain tools run that do not say; empty: in a thread.
+
     Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``, if two adapters have a tool of one name.
     """
 
-    def __init__(self, adapters: Iterable[type] = ()) -> None:
+    def __init__(self, adapters: Iterable[type] = (), isolation: str = "") -> None:
+        self._isolation = isolation
         self.adapters: list[AdapterInfo] = []
         self._entries: dict[str, Entry] = {}
         for cls in adapters:
@@ -46,6 +51,8 @@ class Registry:
                     "give one tool another name with @tool(name=...)",
                     reason="DUPLICATE_TOOL",
                 )
+            if self._isolation and not tool.is_async and tool.options.isolation is None:
+                tool = msgspec.structs.replace(tool, isolation=self._isolation)
             self._entries[name] = Entry(tool, adapter)
         self.adapters.append(adapter)
 

@@ -88,7 +88,7 @@ async def run_server(
 
     Raises ``BridgeError`` before anything answers if the adapters, the configuration or an address is wrong.
     """
-    registry = Registry(adapters)
+    registry = Registry(adapters, config.isolation)
     tls, tokens = _credentials(config)
     addresses = [parse_address(text) for text in config.listen]
     authenticate = authenticator(tokens, tls)

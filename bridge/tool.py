@@ -99,7 +99,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
     name: str
     type: str
-    """As the author wrote it."""
+    """For people."""
     description: str
     required: bool
     default: Any
@@ -176,7 +176,7 @@ def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str)
         parameters=tuple(
             Parameter(
                 name=parameter.name,
-                type=_type_text(parameter.annotation),
+                type=_type_text(types[parameter.name]),
                 description=schemas.parameters[parameter.name].get("description", ""),
                 required=parameter.default is _EMPTY,
                 default=parameter.default,
@@ -272,10 +272,11 @@ def _item_type(returns: Any) -> Any:
     return arguments[0] if arguments else None
 
 
-def _type_text(annotation: Any) -> str:
-    if annotation is _EMPTY:
-        return "any"
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+def _type_text(hint: Any) -> str:
+    """A type for people: constraints are in the schema."""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    return "any" if hint is Any else inspect.formatannotation(hint).replace("typing.", "")
 
 
 def _bad(where: str, why: str) -> NoReturn:

@@ -93,6 +93,15 @@ def test_a_module_that_fails_says_where(tmp_path: Path, source: str, says: str) 
     assert "broken.py" in caught.value.message
 
 
+def test_plain_tools_run_where_the_server_says_unless_they_say_themselves() -> None:
+    adapters = load_adapters("tests.support.probes:Threaded")
+    assert {tool.isolation for tool in Registry(adapters).tools} == {"thread"}
+    assert {tool.isolation for tool in Registry(adapters, "inline").tools} == {"inline"}
+    assert {tool.isolation for tool in Registry(load_adapters("tests.support.probes:Inline"), "thread").tools} == {
+        "inline"
+    }
+
+
 def test_two_adapters_with_one_tool_name_are_refused(file: Path) -> None:
     with pytest.raises(BridgeError) as caught:
         Registry(load_adapters(str(file)))

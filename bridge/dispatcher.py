@@ -13,6 +13,8 @@ if a cancelled tool does not end at once (a thread cannot be stopped), the calle
 from __future__ import annotations
 
 import asyncio
+import math
+from asyncio import current_task
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -24,7 +26,7 @@ from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors.base import Executor
 from bridge.interceptors.base import Interceptor, chain
 from bridge.invocation import ErrorPolicy, Invocation
-from bridge.registry import Entry, Registry
+from bridge.registry import Registry
 from bridge.session import SessionContext
 
 __all__ = ["CallLimits", "Dispatcher"]
@@ -79,6 +81,10 @@ class Dispatcher:
         self._calls: set[_Running] = set()
         self._bytes = 0
         self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_look = math.inf
+        """When the timer fires."""
         self._idle: asyncio.Event | None = None
 
     @property
@@ -88,16 +94,20 @@ class Dispatcher:
 
     async def _run(self, call: ToolCall) -> Any:
         entry = self.registry[call.tool]
-        self._admit(call)
-        loop = asyncio.get_running_loop()
+        limits, calls = self._limits, self._calls
+        if self._draining or len(calls) >= limits.max_calls or self._bytes + call.size > limits.max_bytes:
+            self._refuse(call)
         now = monotonic()
-        deadline, whose = self._deadline(call, entry, now)
+        deadline, whose = self._deadline(call, entry.tool.options.timeout, now)
         call.deadline = deadline
-        context = SessionContext(call, loop)
-        running = _Running(call, context, asyncio.current_task())
-        timer = loop.call_later(deadline - now, running.expire, whose, deadline - now)
-        self._calls.add(running)
+        context = SessionContext(call, self._loop or self._begin())
+        task = current_task()
+        assert task is not None  # noqa: S101 - coroutines of a dispatcher run in tasks
+        running = _Running(call, context, task, now, whose)
+        calls.add(running)
         self._bytes += call.size
+        if deadline < self._next_look:
+            self._look_at(deadline)
         try:
             return await self._executors[entry.tool.isolation].run(Invocation(entry, call, context, self._errors))
         except asyncio.CancelledError:
@@ -107,24 +117,32 @@ class Dispatcher:
             running.task.uncancel()
             raise running.error from None
         finally:
-            timer.cancel()
-            self._forget(running)
+            running.dead = True
+            calls.discard(running)
+            self._bytes -= call.size
+            if self._idle is not None and not calls:
+                self._idle.set()
             if self._on_execution is not None:
                 self._on_execution(call.tool, monotonic() - now)
 
-    def _admit(self, call: ToolCall) -> None:
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _refuse(self, call: ToolCall) -> None:
+        """Raises what keeps a call from starting. One call over the limit of bytes is let in if it is alone."""
         limits = self._limits
-        if len(self._calls) >= limits.max_calls:
-            why = f"{limits.max_calls} calls are running (--max-concurrent-calls)"
-        elif self._bytes + call.size > limits.max_bytes and self._calls:
-            why = f"requests of {limits.max_bytes} bytes are in work (--max-in-flight-bytes)"
-        elif self._draining:
+        if self._draining:
             raise BridgeError(
                 Code.UNAVAILABLE,
                 "the server is stopping and takes no new calls; try again, another or the restarted one will answer",
                 reason="DRAINING",
                 details=ErrorDetails(retry_after=1.0),
             )
+        if len(self._calls) >= limits.max_calls:
+            why = f"{limits.max_calls} calls are running (--max-concurrent-calls)"
+        elif self._calls:
+            why = f"requests of {limits.max_bytes} bytes are in work (--max-in-flight-bytes)"
         else:
             return
         raise BridgeError(
@@ -134,26 +152,40 @@ class Dispatcher:
             details=ErrorDetails(retry_after=0.1),
         )
 
-    def _deadline(self, call: ToolCall, entry: Entry, now: float) -> tuple[float, str]:
+    def _deadline(self, call: ToolCall, timeout: float | None, now: float) -> tuple[float, str]:
         """When the call must be answered, and whose limit that is."""
         limits = self._limits
-        if call.deadline is None:
+        deadline, whose = call.deadline, "the caller's deadline"
+        if deadline is None:
             deadline, whose = now + limits.default_timeout, "the server's default, --default-timeout"
-        else:
-            deadline, whose = call.deadline, "the caller's deadline"
-            if deadline > now + limits.max_timeout:
-                deadline, whose = now + limits.max_timeout, "the server's limit, --max-timeout"
-        timeout = entry.tool.options.timeout
+        elif deadline > now + limits.max_timeout:
+            deadline, whose = now + limits.max_timeout, "the server's limit, --max-timeout"
         if timeout is not None and now + timeout < deadline:
-            deadline, whose = now + timeout, "the tool's own timeout"
+            return now + timeout, "the tool's own timeout"
         return deadline, whose
 
-    def _forget(self, running: _Running) -> None:
-        running.dead = True
-        self._calls.discard(running)
-        self._bytes -= running.call.size
-        if not self._calls and self._idle is not None:
-            self._idle.set()
+    # One timer for all calls: set for the earliest deadline known, it looks at all of them when it fires. A timer for
+    # each call would cost more than all else here, and nearly all of them would be cancelled.
+
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next_look = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._next_look = None, math.inf
+        now, earliest = monotonic(), math.inf
+        for running in tuple(self._calls):
+            deadline = running.call.deadline
+            if deadline is None or running.ended:
+                continue
+            if deadline <= now:
+                running.expire()
+            elif deadline < earliest:
+                earliest = deadline
+        if earliest < self._next_look:
+            self._look_at(earliest)
 
     async def drain(self, grace: float) -> bool:
         """Takes no new calls and waits for the running ones.
@@ -179,23 +211,26 @@ class Dispatcher:
         return True
 
 
-class _Running:
+class _Running(msgspec.Struct, eq=False):
     """A call whose tool has begun."""
 
-    __slots__ = ("call", "context", "dead", "error", "task")
+    call: ToolCall
+    context: SessionContext
+    task: asyncio.Task[Any]
+    since: float
+    whose: str
+    """Whose limit its deadline is."""
+    error: BridgeError | None = None
+    """Why we cancelled the task, if it was us."""
+    ended: bool = False
+    """Its time is over."""
+    dead: bool = False
+    """Its tool is, too."""
 
-    def __init__(self, call: ToolCall, context: SessionContext, task: asyncio.Task[Any] | None) -> None:
-        assert task is not None  # noqa: S101 - coroutines of a dispatcher run in tasks
-        self.call = call
-        self.context = context
-        self.task = task
-        self.error: BridgeError | None = None
-        """Why we cancelled the task ourselves."""
-        self.dead = False
-
-    def expire(self, whose: str, seconds: float) -> None:
+    def expire(self) -> None:
         """The deadline has passed."""
-        message = f"tool {self.call.tool!r} did not end within {max(seconds, 0.0):.3g} s ({whose})"
+        seconds = max((self.call.deadline or self.since) - self.since, 0.0)
+        message = f"tool {self.call.tool!r} did not end within {seconds:.3g} s ({self.whose})"
         self._end(BridgeError(Code.DEADLINE_EXCEEDED, message, reason="DEADLINE_EXCEEDED"))
 
     def stop(self) -> None:
@@ -204,8 +239,9 @@ class _Running:
         self._end(BridgeError(Code.UNAVAILABLE, message, reason="SHUTDOWN"))
 
     def _end(self, error: BridgeError) -> None:
+        self.ended = True
         self.context.cancelled.set()
-        if not self.task.cancelling():  # the transport may have cancelled it for the same deadline
+        if not self.task.cancelling():  # else the transport was first, and one cancel is enough
             self.error = error
             self.task.cancel()
         if self.call.answer is not None:

@@ -10,13 +10,13 @@ import functools
 import logging
 import secrets
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from bridge.adapter import Adapter
-from bridge.call import NO_VALUE, Chunk, ToolCall
+from bridge.call import NO_VALUE, Chunk, Emit, ToolCall
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.registry import Entry
 from bridge.session import SessionContext
@@ -38,7 +38,7 @@ class Place(Protocol):
     async def call(self, function: Callable[[], T]) -> T:
         """Calls a function and returns its result. If cancelled, returns only when the function has ended."""
 
-    async def pump(self, values: Iterator[Any], emit: Callable[[Any], Awaitable[None]]) -> None:
+    async def pump(self, values: Iterator[Any], emit: Emit) -> None:
         """Takes values from a generator to ``emit``, no faster than ``emit`` allows, and closes the generator."""
 
 
@@ -51,16 +51,13 @@ class ErrorPolicy(msgspec.Struct, frozen=True):
     """Show its traceback."""
 
 
-class Invocation:
+class Invocation(msgspec.Struct):
     """One run of one tool."""
 
-    __slots__ = ("call", "context", "entry", "errors")
-
-    def __init__(self, entry: Entry, call: ToolCall, context: SessionContext, errors: ErrorPolicy) -> None:
-        self.entry = entry
-        self.call = call
-        self.context = context
-        self.errors = errors
+    entry: Entry
+    call: ToolCall
+    context: SessionContext
+    errors: ErrorPolicy
 
     async def run(self, place: Place) -> Any:
         """Runs the tool and returns its result, or ``NO_VALUE`` after the last value of a stream.
@@ -69,70 +66,60 @@ class Invocation:
         not reach the event loop.
         """
         tool = self.entry.tool
+        has_begun = False
         try:
             if tool.streaming and not self.call.streaming and not tool.options.collect:
-                raise BridgeError(
-                    Code.FAILED_PRECONDITION,
-                    f"tool {tool.name!r} streams: call it by ExecuteStreamingTool (client.stream, `bridge stream`)",
-                    reason="STREAMING_TOOL",
-                )
+                raise _streams(tool)
             arguments = tool.bind(self.call.arguments)
             if tool.context_parameter is not None:
                 arguments[tool.context_parameter] = self.context
+            has_begun = True
+            info = self.entry.adapter
+            adapter = await place.call(info.cls) if info.blocking_init else info.cls()
+            adapter.context = self.context
+            adapter.resources = self.entry.resources
             try:
-                return await self._with_adapter(place, tool, arguments)
-            except BridgeError as error:
-                raise has_begun(error) from error
-        except BridgeError:
+                if info.initialize:
+                    await self._hook(place, info.initialize, adapter.initialize)
+                if tool.streaming:
+                    return await self._stream(place, tool, adapter, arguments)
+                if tool.is_async:
+                    return await tool.function(adapter, **arguments)
+                return await place.call(functools.partial(tool.function, adapter, **arguments))
+            finally:
+                if info.cleanup:
+                    await self._clean_up(place, info.cleanup, adapter)
+        except BridgeError as error:
+            if has_begun and (changed := began(error)) is not error:
+                raise changed from error
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             raise tool_failure(tool, error, self.errors) from error
 
-    async def _with_adapter(self, place: Place, tool: Tool, arguments: dict[str, Any]) -> Any:
-        info = self.entry.adapter
-        adapter = await place.call(info.cls) if info.blocking_init else info.cls()
-        adapter.context = self.context
-        adapter.resources = self.entry.resources
-        try:
-            if info.initialize:
-                await self._hook(place, info.initialize, adapter.initialize)
-            if tool.streaming:
-                return await self._stream(place, tool, adapter, arguments)
-            if tool.is_async:
-                return await tool.function(adapter, **arguments)
-            return await place.call(functools.partial(tool.function, adapter, **arguments))
-        finally:
-            if info.cleanup:
-                await self._clean_up(place, info.cleanup, adapter)
-
     async def _stream(self, place: Place, tool: Tool, adapter: Adapter, arguments: dict[str, Any]) -> Any:
         values = tool.function(adapter, **arguments)
-        collected: list[Any] | None = None if self.call.streaming else []
-        emit = self._sender() if collected is None else _collector(collected, tool.name)
-        if not tool.is_async:
-            await place.pump(values, emit)
-        else:
-            try:
-                async for value in values:
-                    await emit(value)
-            finally:
-                await values.aclose()
-        if collected is not None:
+        if not self.call.streaming:
+            collected: list[Any] = []
+            await self._pump(place, tool, values, _collector(collected, tool.name))
             return collected
+        await self._pump(place, tool, values, self.call.emit)
         await self.context.flush()
         return NO_VALUE
 
-    def _sender(self) -> Callable[[Any], Awaitable[None]]:
-        emit, cancelled = self.call.emit, self.context.cancelled
-
-        async def send(value: Any) -> None:
-            if cancelled.is_set():
-                raise asyncio.CancelledError  # a generator that goes on after its cancel has nobody to talk to
-            await emit(Chunk(value))
-
-        return send
+    async def _pump(self, place: Place, tool: Tool, values: Any, emit: Emit) -> None:
+        if not tool.is_async:
+            await place.pump(values, emit)
+            return
+        cancelled = self.context.cancelled
+        try:
+            async for value in values:
+                if cancelled.is_set():
+                    raise asyncio.CancelledError  # a generator that goes on after its cancel has nobody to talk to
+                await emit(Chunk(value))
+        finally:
+            await values.aclose()
 
     async def _hook(self, place: Place, kind: str, hook: Callable[[], Any]) -> None:
         if kind == "async":
@@ -160,7 +147,7 @@ class Invocation:
 _NEVER_RAN = frozenset({"NOT_CONNECTED", "CIRCUIT_OPEN"})
 
 
-def has_begun(error: BridgeError) -> BridgeError:
+def began(error: BridgeError) -> BridgeError:
     """An error that came out of a running tool, without what would tell clients that the tool never ran.
 
     A host that a tool could not reach, or that was too busy, says so of *its* part of the work; a client that took it
@@ -179,15 +166,23 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _collector(values: list[Any], name: str) -> Callable[[Any], Awaitable[None]]:
-    async def collect(value: Any) -> None:
+def _streams(tool: Tool) -> BridgeError:
+    return BridgeError(
+        Code.FAILED_PRECONDITION,
+        f"tool {tool.name!r} streams: call it by ExecuteStreamingTool (client.stream, `bridge stream`)",
+        reason="STREAMING_TOOL",
+    )
+
+
+def _collector(values: list[Any], name: str) -> Emit:
+    async def collect(chunk: Chunk) -> None:
         if len(values) >= MAX_COLLECTED:
             raise BridgeError(
                 Code.RESOURCE_EXHAUSTED,
                 f"tool {name!r} yielded more than {MAX_COLLECTED} values: call it by ExecuteStreamingTool",
                 reason="TOO_MANY_VALUES",
             )
-        values.append(value)
+        values.append(chunk.value)
 
     return collect
 

@@ -8,6 +8,8 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
+import msgspec
+
 from bridge.call import Chunk, Progress, ToolCall, time_remaining
 from bridge.errors import BridgeError, Code, NoSessionError
 from bridge.host import CallScope
@@ -27,17 +29,14 @@ MAX_CALL_DEPTH = 16
 _log = logging.getLogger("bridge.tool")
 
 
-class CancelEvent:
+class CancelEvent(msgspec.Struct):
     """Set when nobody waits for the tool any more: the caller gave up, its deadline passed, or the server stops.
 
-    Cheap to make, because most calls never look at it. Set from the event loop; read from any thread.
+    Set from the event loop; read from any thread.
     """
 
-    __slots__ = ("_callbacks", "_is_set")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._callbacks: list[Callable[[], object]] | None = None
+    _is_set: bool = False
+    _callbacks: list[Callable[[], object]] | None = None
 
     def is_set(self) -> bool:
         """Whether the tool should stop. The way for loops in sync tools to notice."""
@@ -105,13 +104,13 @@ class SessionContext(SessionVariables):
     def __init__(self, call: ToolCall, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
         self._loop = loop
-        self._cache: dict[str, Variable] | None = None
-        self._sync: SyncSessionContext | None = None
-        self._log: logging.LoggerAdapter[logging.Logger] | None = None
-        self._progress: Progress | None = None
-        self._relay: asyncio.Task[None] | None = None
         self.cancelled = CancelEvent()
         """Set when nobody waits for the tool any more."""
+        self._cache: dict[str, Variable] | None = None
+        self._relay: asyncio.Task[None] | None = None
+        self._progress: Progress | None = None
+        self._sync: SyncSessionContext | None = None
+        self._log: _ToolLogger | None = None
 
     # -- the call ------------------------------------------------------------------------------------------------
 

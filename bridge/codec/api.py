@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from bridge.codec import arrow, containers, json_text, messages, numbers, objects, scalars, tensors, texts, times
-from bridge.codec.base import DEFAULT_LIMITS, Limits, Refusal, type_name, unsupported
-from bridge.codec.registry import CONVERTERS, LOWER, PACK, PACK_LOWERED, READERS, pack_value, read
+from bridge.codec.base import DEFAULT_LIMITS, Limits, Packed, Refusal, type_name, unsupported
+from bridge.codec.registry import (
+    CONVERTERS,
+    LOWER,
+    PACK,
+    PACK_LOWERED,
+    READERS,
+    find_reader,
+    not_valid,
+    pack_value,
+    read,
+)
 from bridge.errors import BridgeError, invalid_argument
 
-__all__ = ["BUILT_IN", "decode", "encode", "pack", "register_message"]
+__all__ = ["BUILT_IN", "decode", "decode_fields", "encode", "pack", "register_message", "to_any"]
 
 _M = TypeVar("_M", bound=Message)
 
@@ -46,26 +57,34 @@ BUILT_IN = frozenset(READERS)
 """The type URLs of the table; those that ``register_message`` adds are not among them."""
 
 
-def encode(value: object, into: AnyMessage) -> None:
-    """Puts a value into an ``Any``, in place.
+def to_any(value: object, path: str = "$") -> Packed:
+    """What an ``Any`` holds of a value: ``type_url`` and ``value``.
 
     Args:
         value: anything of the table in ``docs/values.md``.
-        into: the message to fill; its former content is replaced.
+        path: how an error names this value.
 
     Raises:
         BridgeError: INVALID_ARGUMENT, reason ``UNSUPPORTED_VALUE``, with the path of the part that cannot be carried.
-            ``into`` is left as it was.
     """
     try:
-        into.type_url, into.value = pack_value(value)
+        packer = PACK.get(type(value))
+        return packer(value) if packer is not None else pack_value(value)
     except Refusal as refusal:
-        raise refusal.as_error("$") from None
+        raise refusal.as_error(path) from None
     except BridgeError:
         raise
     except Exception as error:
         # A property, iterator or conversion of the user's own class failed.
-        raise unsupported(f"reading a {type_name(value)} failed with {type_name(error)}").as_error("$") from error
+        raise unsupported(f"reading a {type_name(value)} failed with {type_name(error)}").as_error(path) from error
+
+
+def encode(value: object, into: AnyMessage, path: str = "$") -> None:
+    """Puts a value into an ``Any``, in place; its former content is replaced, or left if the value is refused.
+
+    Arguments and errors as for ``to_any``.
+    """
+    into.type_url, into.value = to_any(value, path)
 
 
 def pack(value: object) -> AnyMessage:
@@ -93,6 +112,25 @@ def decode(message: AnyMessage, path: str = "$", limits: Limits = DEFAULT_LIMITS
         return read(message, limits, 0)
     except Refusal as refusal:
         raise refusal.as_error(path) from None
+
+
+def decode_fields(fields: Mapping[str, AnyMessage], limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """The values in a map of ``Any``, by key; ``decode`` for all of them, with ``$.key`` as path.
+
+    On the way of every call, so it spells out what ``decode`` and ``read`` do.
+    """
+    values: dict[str, Any] = {}
+    name = ""
+    try:
+        for name in fields:
+            message = fields[name]
+            url = message.type_url
+            values[name] = (READERS.get(url) or find_reader(url))(message.value, limits, 0)
+    except Refusal as refusal:
+        raise refusal.as_error(f"$.{name}") from None
+    except (DecodeError, UnicodeDecodeError):
+        raise not_valid(fields[name].type_url).as_error(f"$.{name}") from None
+    return values
 
 
 def register_message(cls: type[_M]) -> type[_M]:

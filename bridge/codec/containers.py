@@ -18,11 +18,12 @@ from bridge.codec.base import (
     malformed,
     unsupported,
 )
-from bridge.codec.json_text import exact_json, pack_json
+from bridge.codec.json_text import JSON_URL, decode_json, encode_json, exact_json, pack_json
 from bridge.codec.numbers import BIG_NUMBER_URL
 from bridge.codec.ordered_map import OrderedMap
 from bridge.codec.registry import lower, pack_lowered, read
 from bridge.codec.scalars import BYTES_URL, DOUBLE_URL
+from bridge.codec.wire import SHORT, short_field
 from bridge.v1.values_pb2 import List
 
 __all__ = ["CONVERTERS", "LOWER", "PACK", "READERS", "lower_mapping"]
@@ -36,8 +37,14 @@ _KEY_TYPES = frozenset({str, int, float, bool, bytes, Decimal})
 
 
 def _pack_container(value: Any) -> Packed:
-    document = exact_json(value)
-    return pack_json(document) if document is not None else pack_lowered(lower(value, 0), 0)
+    try:
+        document = encode_json(value)
+        if len(document) < SHORT and decode_json(document) == value:
+            return JSON_URL, short_field(document)  # `exact_json` for what is too short to be deep
+    except Exception:  # noqa: BLE001, S110 - the careful way says what is wrong
+        pass
+    exact = exact_json(value)
+    return pack_json(exact) if exact is not None else pack_lowered(lower(value, 0), 0)
 
 
 def _pack_tuple(value: tuple[Any, ...]) -> Packed:

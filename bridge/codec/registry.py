@@ -24,7 +24,19 @@ from bridge.codec.base import (
     unsupported,
 )
 
-__all__ = ["CONVERTERS", "LOWER", "PACK", "PACK_LOWERED", "READERS", "lower", "pack_lowered", "pack_value", "read"]
+__all__ = [
+    "CONVERTERS",
+    "LOWER",
+    "PACK",
+    "PACK_LOWERED",
+    "READERS",
+    "find_reader",
+    "lower",
+    "not_valid",
+    "pack_lowered",
+    "pack_value",
+    "read",
+]
 
 PACK: dict[type, Callable[[Any], Packed]] = {}
 """By exact type: straight to bytes, for the types that are common as a whole value."""
@@ -71,14 +83,19 @@ def pack_value(value: object) -> Packed:
 def read(message: AnyMessage, limits: Limits, depth: int) -> Any:
     """The value in an ``Any`` that stands inside ``depth`` containers."""
     url = message.type_url
-    reader = READERS.get(url) or _find_reader(url)
+    reader = READERS.get(url) or find_reader(url)
     try:
         return reader(message.value, limits, depth)
     except (DecodeError, UnicodeDecodeError):
-        raise malformed(f"the bytes are not a valid {_clip(url)}") from None
+        raise not_valid(url) from None
 
 
-def _find_reader(url: str) -> Reader:
+def not_valid(url: str) -> Refusal:
+    """The bytes are not what their type URL says."""
+    return malformed(f"the bytes are not a valid {_clip(url)}")
+
+
+def find_reader(url: str) -> Reader:
     """The reader for a URL with another prefix."""
     _, slash, name = url.rpartition("/")
     reader = READERS.get(TYPE_URL_PREFIX + name) if slash else None

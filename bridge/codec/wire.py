@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["LARGE", "double_field", "length_delimited", "payload", "trailing_field", "varint"]
+__all__ = ["LARGE", "SHORT", "double_field", "length_delimited", "payload", "short_field", "trailing_field", "varint"]
 
 LARGE = 16 * 1024
 """Bytes from which saving a copy is worth more than it costs to look for the payload."""
+
+SHORT = 128
+"""Lengths below take one byte; and no JSON document so short is nested deeper than 64 levels."""
 
 _ONE_BYTE = [bytes([i]) for i in range(128)]
 _FIELD_1 = [b"\n" + bytes([i]) for i in range(128)]
@@ -29,6 +32,11 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def short_field(payload: bytes) -> bytes:
+    """``length_delimited`` for 1 to ``SHORT - 1`` bytes."""
+    return _FIELD_1[len(payload)] + payload
 
 
 def length_delimited(payload: bytes | memoryview) -> bytes:

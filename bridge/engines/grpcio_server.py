@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -26,24 +26,46 @@ _STATUS = {code: grpc.StatusCode[code.name] for code in Code}
 _FOREVER = 10.0 * 365 * 86400
 
 
-class _Call:
-    """A ServerCall over a ServicerContext."""
+class _Headers(Mapping[str, str]):
+    """Metadata of a call, converted when somebody looks: most calls are answered without."""
 
-    __slots__ = ("_context", "_headers", "failing", "principal")
+    __slots__ = ("_context", "_found")
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._headers: Headers | None = None
+        self._found: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._found is None:
+            metadata = self._context.invocation_metadata() or ()
+            self._found = {key: value for key, value in metadata if isinstance(value, str)}
+        return self._found
+
+    def __getitem__(self, key: str) -> str:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+class _Call:
+    """A ServerCall over a ServicerContext."""
+
+    __slots__ = ("_context", "failing", "principal", "write")
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
         self.failing: asyncio.Task[None] | None = None
         """Sends the status that ``fail`` was given."""
         self.principal = ""
+        self.write = context.write
 
     @property
     def headers(self) -> Headers:
-        if self._headers is None:
-            metadata = self._context.invocation_metadata() or ()
-            self._headers = {key: value for key, value in metadata if isinstance(value, str)}
-        return self._headers
+        return _Headers(self._context)
 
     @property
     def peer(self) -> str:
@@ -52,12 +74,6 @@ class _Call:
     def time_remaining(self) -> float | None:
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > _FOREVER else remaining
-
-    async def write(self, message: bytes) -> None:
-        try:
-            await self._context.write(message)
-        except (grpc.aio.InternalError, grpc.aio.UsageError):
-            raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from None
 
     def fail(self, error: BridgeError) -> None:
         self.failing = asyncio.create_task(_fail(self._context, error))

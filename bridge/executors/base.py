@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from bridge.invocation import Invocation
@@ -12,7 +13,7 @@ __all__ = ["Executor"]
 class Executor(Protocol):
     """Runs invocations."""
 
-    async def run(self, invocation: Invocation) -> Any:
+    def run(self, invocation: Invocation) -> Awaitable[Any]:
         """Runs an invocation and returns its result. Ends only when its code has really stopped running, also after a
         cancel. Raises ``BridgeError`` RESOURCE_EXHAUSTED, with a time to retry, if there is no room."""
 

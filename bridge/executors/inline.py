@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from bridge.call import Chunk, Emit
 from bridge.invocation import Invocation
 
 __all__ = ["InlineExecutor"]
@@ -18,8 +19,8 @@ class InlineExecutor:
     def __init__(self) -> None:
         self._place = _Here()
 
-    async def run(self, invocation: Invocation) -> Any:
-        return await invocation.run(self._place)
+    def run(self, invocation: Invocation) -> Awaitable[Any]:
+        return invocation.run(self._place)
 
     async def aclose(self) -> None:
         return
@@ -31,9 +32,9 @@ class _Here:
     async def call(self, function: Callable[[], T]) -> T:
         return function()
 
-    async def pump(self, values: Iterator[Any], emit: Callable[[Any], Awaitable[None]]) -> None:
+    async def pump(self, values: Iterator[Any], emit: Emit) -> None:
         try:
             for value in values:
-                await emit(value)
+                await emit(Chunk(value))
         finally:
             values.close()  # type: ignore[attr-defined]

@@ -14,10 +14,10 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from bridge.call import time_remaining
+from bridge.call import Chunk, Emit, time_remaining
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors._channel import Channel, ChannelClosedError
 from bridge.invocation import Invocation
@@ -146,14 +146,14 @@ class _Worker:
         result: T = await job.wait()
         return result
 
-    async def pump(self, values: Iterator[Any], emit: Callable[[Any], Awaitable[None]]) -> None:
+    async def pump(self, values: Iterator[Any], emit: Emit) -> None:
         channel = Channel(asyncio.get_running_loop())
         job = self._running = _Job(lambda: _produce(values, channel), self.cancelled)
         self._jobs.put(job)
         try:
             while batch := await channel.take():
                 for value in batch:
-                    await emit(value)
+                    await emit(Chunk(value))
         finally:
             channel.close()
             await job.wait()

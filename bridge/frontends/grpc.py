@@ -6,21 +6,20 @@ The same methods serve a bridge's tools (BridgeService) and a host's own (HostSe
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from typing import Any
+from time import monotonic
 
 import msgspec
-from google.protobuf.any_pb2 import Any as AnyMessage
 
-from bridge.call import NO_VALUE, Chunk, ToolCall
-from bridge.codec import decode, encode
+from bridge.call import Chunk, ToolCall
+from bridge.codec import decode_fields
 from bridge.dispatcher import Dispatcher
 from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.frontends.base import parse
 from bridge.host import Host
-from bridge.v1.bridge_pb2 import ExecuteToolRequest, ExecuteToolResponse, ToolChunk
+from bridge.tool_messages import pack_chunk, pack_result
+from bridge.v1.bridge_pb2 import ExecuteToolRequest
 
 __all__ = ["ToolFrontend", "ToolNames"]
 
@@ -77,13 +76,12 @@ class ToolFrontend:
 
     def _call(self, rpc: ServerCall, data: bytes) -> ToolCall:
         request = parse(_parse, data)
-        arguments: dict[str, Any] = {}
-        for name, value in request.parameters.items():
-            arguments[name] = decode(value, f"$.{name}")
-        for name, raw in request.binary_parameters.items():
-            if name in arguments:
-                raise invalid_argument(f"$.{name}", "is in parameters and in binary_parameters")
-            arguments[name] = raw
+        arguments = decode_fields(request.parameters)
+        if request.binary_parameters:
+            for name, raw in request.binary_parameters.items():
+                if name in arguments:
+                    raise invalid_argument(f"$.{name}", "is in parameters and in binary_parameters")
+                arguments[name] = raw
         remaining = rpc.time_remaining()
         return ToolCall(
             tool=request.tool_name,
@@ -92,7 +90,7 @@ class ToolFrontend:
             session_id=request.session_id,
             metadata=request.metadata,
             headers=rpc.headers,
-            deadline=None if remaining is None else time.monotonic() + remaining,
+            deadline=None if remaining is None else monotonic() + remaining,
             answer=rpc.fail,
             size=len(data),
             peer=rpc.peer,
@@ -103,33 +101,24 @@ class ToolFrontend:
     async def _execute(self, rpc: ServerCall, data: bytes) -> bytes:
         call = self._call(rpc, data)
         value = await self._dispatcher.run(call)
-        response = ExecuteToolResponse()
-        if type(value) is bytes:
-            response.binary_result = value
-        else:
-            _encode(value, response.result, call.tool)
-        return self._sized(response.SerializeToString(), call.tool)
+        try:
+            message = pack_result(value)
+        except BridgeError as error:
+            raise _unsupported(call.tool, error) from error
+        if len(message) > self._max_message_bytes or self._on_response is not None:
+            self._check(message, call.tool)
+        return message
 
     async def _stream(self, rpc: ServerCall, data: bytes) -> None:
         call = self._call(rpc, data)
         call.streaming = True
-        sequence = 0
-        # Values and notes of progress come from different tasks; the wire takes one message after the other.
-        turn = asyncio.Lock()
-
-        async def emit(chunk: Chunk, final: bool = False) -> None:
-            nonlocal sequence
-            async with turn:
-                message = ToolChunk(sequence=sequence, is_final=final)
-                _fill(message, chunk, call.tool)
-                await rpc.write(self._sized(message.SerializeToString(), call.tool))
-                sequence += 1
-
-        call.emit = emit
+        writer = _Writer(self, rpc, call.tool)
+        call.emit = writer.emit
         value = await self._dispatcher.run(call)
-        await emit(Chunk(value), final=True)
+        await writer.emit(Chunk(value), final=True)
 
-    def _sized(self, message: bytes, tool: str) -> bytes:
+    def _check(self, message: bytes, tool: str) -> None:
+        """Looks at a response before it goes."""
         if len(message) > self._max_message_bytes:
             raise BridgeError(
                 Code.RESOURCE_EXHAUSTED,
@@ -139,29 +128,60 @@ class ToolFrontend:
             )
         if self._on_response is not None:
             self._on_response(tool, len(message))
+
+
+class _Writer:
+    """Numbers the chunks of a stream and sends them one after the other.
+
+    Values and notes of progress come from different tasks, hence the turns.
+    """
+
+    __slots__ = ("_busy", "_frontend", "_rpc", "_sequence", "_tool", "_turn")
+
+    def __init__(self, frontend: ToolFrontend, rpc: ServerCall, tool: str) -> None:
+        self._frontend = frontend
+        self._rpc = rpc
+        self._tool = tool
+        self._sequence = 0
+        self._busy = False
+        self._turn: asyncio.Event | None = None
+
+    async def emit(self, chunk: Chunk, final: bool = False) -> None:
+        """Sends a chunk; returns when there is room for the next one."""
+        while self._busy:
+            if self._turn is None:
+                self._turn = asyncio.Event()
+            await self._turn.wait()
+        self._busy = True
+        try:
+            await self._rpc.write(self._pack(chunk, final))
+        except BridgeError:
+            raise
+        except Exception as error:  # whatever an engine raises here: nobody takes the message
+            raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from error
+        finally:
+            self._busy = False
+            if self._turn is not None:
+                turn, self._turn = self._turn, None
+                turn.set()
+
+    def _pack(self, chunk: Chunk, final: bool) -> bytes:
+        try:
+            message = pack_chunk(chunk, self._sequence, final)
+        except BridgeError as error:
+            raise _unsupported(self._tool, error) from error
+        frontend = self._frontend
+        if len(message) > frontend._max_message_bytes or frontend._on_response is not None:
+            frontend._check(message, self._tool)
+        self._sequence += 1
         return message
 
 
-def _fill(message: ToolChunk, chunk: Chunk, tool: str) -> None:
-    value = chunk.value
-    if type(value) is bytes:
-        message.data = value
-    elif value is not NO_VALUE:
-        _encode(value, message.value, tool)
-    if (progress := chunk.progress) is not None:
-        message.progress.message = progress.message
-        if progress.fraction is not None:
-            message.progress.fraction = progress.fraction
-
-
-def _encode(value: Any, into: AnyMessage, tool: str) -> None:
-    """Encodes what a tool gave. What cannot be carried is the tool's mistake, not the caller's."""
-    try:
-        encode(value, into)
-    except BridgeError as error:
-        raise BridgeError(
-            Code.UNKNOWN,
-            f"tool {tool!r} gave a value that cannot be carried: {error.message}",
-            reason="UNSUPPORTED_RESULT",
-            details=error.details,
-        ) from error
+def _unsupported(tool: str, error: BridgeError) -> BridgeError:
+    """What a tool gave and nothing can carry is the tool's mistake, not the caller's."""
+    return BridgeError(
+        Code.UNKNOWN,
+        f"tool {tool!r} gave a value that cannot be carried: {error.message}",
+        reason="UNSUPPORTED_RESULT",
+        details=error.details,
+    )

@@ -10,9 +10,9 @@ import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bridge import codec
+from bridge.codec import encode
 from bridge.errors import BridgeError, Code, ErrorDetails, invalid_argument
 from bridge.hosts.limits import HostLimits, check_metadata, check_ttl, limit_exceeded
-from bridge.hosts.values import encode_value
 from bridge.stores.base import Change, StoredVariable
 from bridge.variable_types import check_constraints, check_value, infer_type
 from bridge.variables import (
@@ -170,7 +170,7 @@ def _change(
 
 def _pack(name: str, type_: str, value: Any) -> bytes:
     packed = AnyMessage()
-    encode_value(name, value, packed)
+    encode(value, packed, name)
     if type_ == "json" and (packed.type_url not in _JSON_TYPES or isinstance(value, Decimal)):
         description = "expected a JSON value, got one that holds something JSON cannot carry exactly"
         raise invalid_argument(name, description, reason="VALUE_REFUSED")

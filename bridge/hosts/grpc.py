@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, MutableMapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from bridge.call import NO_VALUE, time_remaining
+from bridge.codec import encode
 from bridge.engines.base import Channel
 from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
 from bridge.host import CallScope
@@ -22,8 +23,7 @@ from bridge.hosts.messages import (
     read_time,
     read_variable,
 )
-from bridge.hosts.tool_messages import bad_response, pack_call, parse, read_chunk, read_result
-from bridge.hosts.values import encode_value
+from bridge.tool_messages import pack_call, parse_response, read_result, read_stream
 from bridge.v1 import bridge_pb2, host_pb2
 from bridge.variable_types import check_constraints
 from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult, check_name, check_version
@@ -33,7 +33,7 @@ __all__ = ["CHANGED_BY", "GrpcHost"]
 CHANGED_BY = "bridge-changed-by"
 """Metadata key that says which tool writes: ``tool:<name>``."""
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Message)
 
 _SERVICE = "/bridge.v1.HostService/"
 
@@ -61,25 +61,25 @@ class GrpcHost:
         _fill_metadata(request.metadata, metadata)
         if ttl is not None:
             fill_duration(request.ttl, check_ttl(ttl))
-        response = await self._ask("OpenSession", request, host_pb2.OpenSessionResponse.FromString, scope)
+        response = await self._ask("OpenSession", request, host_pb2.OpenSessionResponse, scope)
         return read_session(response.session)
 
     async def get_session(self, scope: CallScope) -> SessionInfo:
         """Describes the session."""
         request = host_pb2.GetSessionRequest(session_id=_session(scope))
-        response = await self._ask("GetSession", request, host_pb2.GetSessionResponse.FromString, scope)
+        response = await self._ask("GetSession", request, host_pb2.GetSessionResponse, scope)
         return read_session(response.session)
 
     async def heartbeat(self, scope: CallScope) -> float:
         """Keeps the session; when it ends if nothing happens from now on, seconds since the epoch."""
         request = host_pb2.HeartbeatRequest(session_id=_session(scope))
-        response = await self._ask("Heartbeat", request, host_pb2.HeartbeatResponse.FromString, scope)
+        response = await self._ask("Heartbeat", request, host_pb2.HeartbeatResponse, scope)
         return read_time(response.expires_at)
 
     async def close_session(self, scope: CallScope) -> None:
         """Ends the session and frees its variables."""
         request = host_pb2.CloseSessionRequest(session_id=_session(scope))
-        await self._ask("CloseSession", request, host_pb2.CloseSessionResponse.FromString, scope)
+        await self._ask("CloseSession", request, host_pb2.CloseSessionResponse, scope)
 
     # Variables
 
@@ -88,7 +88,7 @@ class GrpcHost:
         for name in names:
             check_name(name)
         request = host_pb2.GetVariablesRequest(session_id=_session(scope), names=names)
-        response = await self._ask("GetVariables", request, host_pb2.GetVariablesResponse.FromString, scope)
+        response = await self._ask("GetVariables", request, host_pb2.GetVariablesResponse, scope)
         return {name: read_variable(message) for name, message in response.variables.items()}
 
     async def set_variables(
@@ -114,13 +114,13 @@ class GrpcHost:
     async def _set_one(self, scope: CallScope, write: Write) -> dict[str, WriteResult]:
         check_name(write.name)
         request = host_pb2.SetVariableRequest(session_id=_session(scope), name=write.name)
-        encode_value(write.name, write.value, request.value)
+        encode(write.value, request.value, write.name)
         _fill_metadata(request.metadata, write.metadata)
         if write.expected_version is not None:
             request.expected_version = _checked(write.expected_version)
         if write.ttl is not None:
             fill_duration(request.ttl, check_ttl(write.ttl))
-        response = await self._ask("SetVariable", request, host_pb2.SetVariableResponse.FromString, scope)
+        response = await self._ask("SetVariable", request, host_pb2.SetVariableResponse, scope)
         return {write.name: response.version}
 
     async def _set_each(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, WriteResult]:
@@ -140,7 +140,7 @@ class GrpcHost:
         for write in writes:
             try:
                 check_name(write.name)
-                encode_value(write.name, write.value, request.updates[write.name])
+                encode(write.value, request.updates[write.name], write.name)
             except BridgeError as error:
                 if atomic:
                     raise
@@ -151,7 +151,7 @@ class GrpcHost:
                 request.expected_versions[write.name] = _checked(write.expected_version)
         if writes:
             _fill_metadata(request.metadata, writes[0].metadata)
-        response = await self._ask("SetVariables", request, host_pb2.SetVariablesResponse.FromString, scope)
+        response = await self._ask("SetVariables", request, host_pb2.SetVariablesResponse, scope)
         results.update(response.versions)
         for name, failure in response.failures.items():
             results[name] = read_failure(name, failure)
@@ -164,18 +164,18 @@ class GrpcHost:
         check_constraints(declaration.type, declaration.constraints)
         request = host_pb2.RegisterVariableRequest(session_id=_session(scope), name=name, type=declaration.type)
         _fill_metadata(request.metadata, declaration.metadata)
-        encode_value(name, declaration.value, request.value)
+        encode(declaration.value, request.value, name)
         fill_constraints(request.constraints, declaration.constraints)
         if declaration.ttl is not None:
             fill_duration(request.ttl, check_ttl(declaration.ttl))
-        response = await self._ask("RegisterVariable", request, host_pb2.RegisterVariableResponse.FromString, scope)
+        response = await self._ask("RegisterVariable", request, host_pb2.RegisterVariableResponse, scope)
         return read_variable(response.variable)
 
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
         """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
         check_pattern(pattern)
         request = host_pb2.ListVariablesRequest(session_id=_session(scope), pattern=pattern)
-        response = await self._ask("ListVariables", request, host_pb2.ListVariablesResponse.FromString, scope)
+        response = await self._ask("ListVariables", request, host_pb2.ListVariablesResponse, scope)
         return [read_variable(message) for message in response.variables]
 
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
@@ -184,44 +184,40 @@ class GrpcHost:
         request = host_pb2.DeleteVariableRequest(session_id=_session(scope), name=name)
         if expected_version is not None:
             request.expected_version = _checked(expected_version)
-        await self._ask("DeleteVariable", request, host_pb2.DeleteVariableResponse.FromString, scope)
+        await self._ask("DeleteVariable", request, host_pb2.DeleteVariableResponse, scope)
 
     # Tools
 
     async def list_tools(self, scope: CallScope) -> list[bridge_pb2.ToolSpec]:
         """The host's tools, sorted by name."""
         request = host_pb2.ListHostToolsRequest()
-        response = await self._ask("ListHostTools", request, host_pb2.ListHostToolsResponse.FromString, scope)
+        response = await self._ask("ListHostTools", request, host_pb2.ListHostToolsResponse, scope)
         return list(response.tools)
 
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
         """Runs a tool of the host and returns its result."""
-        request = pack_call(scope.session_id, tool, arguments)
+        request = pack_call(tool, arguments, scope.session_id)
         path = _SERVICE + "ExecuteHostTool"
         return read_result(await self._channel.unary(path, request, headers=_headers(scope), timeout=_timeout(scope)))
 
     async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; yields what it yields. Closing the generator cancels the tool."""
-        request = pack_call(scope.session_id, tool, arguments)
+        request = pack_call(tool, arguments, scope.session_id)
         path = _SERVICE + "ExecuteStreamingHostTool"
         messages = self._channel.stream(path, request, headers=_headers(scope), timeout=_timeout(scope))
-        async with aclosing(messages):
-            async for message in messages:
-                value, final = read_chunk(message)
-                if value is not NO_VALUE:
-                    yield value
-                if final:
-                    return
-        raise bad_response("the stream ended without its last chunk")
+        async with aclosing(read_stream(messages)) as chunks:
+            async for chunk in chunks:
+                if chunk.value is not NO_VALUE:
+                    yield chunk.value
 
     async def aclose(self) -> None:
         """Closes the channel."""
         await self._channel.aclose()
 
-    async def _ask(self, method: str, request: Message, read: Callable[[bytes], M], scope: CallScope) -> M:
+    async def _ask(self, method: str, request: Message, response: type[M], scope: CallScope) -> M:
         data = request.SerializeToString()
         answer = await self._channel.unary(_SERVICE + method, data, headers=_headers(scope), timeout=_timeout(scope))
-        return parse(read, answer)
+        return parse_response(response, answer)
 
 
 def _session(scope: CallScope) -> str:

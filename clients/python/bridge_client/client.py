@@ -17,12 +17,12 @@ from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.host import CallScope
 from bridge.hosts.grpc import GrpcHost
 from bridge.telemetry import client_metrics
+from bridge.tool_messages import pack_call, parse_response, read_result
 from bridge.v1 import bridge_pb2
 from bridge_client.breaker import BreakerPolicy, State
 from bridge_client.breakers import CircuitBreakers, StateChange
 from bridge_client.caller import Caller, deadline_exceeded
 from bridge_client.info import ServerInfo, ToolInfo, read_server_info, read_tool
-from bridge_client.messages import encode_call, merge_arguments, parse, result_value
 from bridge_client.pool import ChannelPool
 from bridge_client.retry import Retrier, RetryPolicy, Timing
 from bridge_client.session import Session
@@ -252,7 +252,7 @@ class BridgeClient:
         """
         caller = self._caller or self._open()
         request = self._request(tool, arguments, keywords, session, metadata)
-        return result_value(await caller.unary(EXECUTE_TOOL, tool, request, self._limit(timeout)))
+        return read_result(await caller.unary(EXECUTE_TOOL, tool, request, self._limit(timeout)))
 
     def stream(
         self,
@@ -308,7 +308,7 @@ class BridgeClient:
         if self._metadata:
             metadata = self._metadata if metadata is None else {**self._metadata, **metadata}
         session_id = session.session_id if isinstance(session, Session) else session or ""
-        return encode_call(tool, merge_arguments(arguments, keywords), session_id, metadata)
+        return pack_call(tool, _merge(arguments, keywords), session_id, metadata)
 
     def _limit(self, timeout: float | None) -> float | None:
         if timeout is None:
@@ -333,7 +333,7 @@ class BridgeClient:
 
     async def _list_tools(self, timeout: float | None) -> dict[str, ToolInfo]:
         data = await self._open().unary(LIST_TOOLS, "", b"", timeout)
-        response = parse(bridge_pb2.ListToolsResponse, data)
+        response = parse_response(bridge_pb2.ListToolsResponse, data)
         if self._tools is not None and response.etag and response.etag == self._etag:
             return self._tools
         tools = {spec.name: read_tool(spec) for spec in response.tools}
@@ -345,7 +345,7 @@ class BridgeClient:
             limit = _LOOKUP_TIMEOUT if timeout is None else min(timeout, _LOOKUP_TIMEOUT)
             # By the channel itself: a lookup for a retry has no retries of its own.
             data = await self._open().channel.unary(LIST_TOOLS, b"", timeout=limit)
-            response = parse(bridge_pb2.ListToolsResponse, data)
+            response = parse_response(bridge_pb2.ListToolsResponse, data)
             self._tools = {spec.name: read_tool(spec) for spec in response.tools}
             self._etag = response.etag
         info = self._tools.get(tool)
@@ -354,7 +354,7 @@ class BridgeClient:
     async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Who answers, with which limits."""
         data = await self._open().unary(GET_SERVER_INFO, "", b"", self._limit(timeout))
-        return read_server_info(parse(bridge_pb2.GetServerInfoResponse, data))
+        return read_server_info(parse_response(bridge_pb2.GetServerInfoResponse, data))
 
 
 def _both(record: StateChange, tell: StateChange | None) -> StateChange:
@@ -364,6 +364,18 @@ def _both(record: StateChange, tell: StateChange | None) -> StateChange:
             tell(target, tool, before, after)
 
     return changed
+
+
+def _merge(arguments: Mapping[str, Any] | None, keywords: dict[str, Any]) -> Mapping[str, Any]:
+    """Arguments given as a mapping, as keywords, or both. A name in both is ``TypeError``, as in a call in Python."""
+    if not arguments:
+        return keywords
+    if keywords:
+        twice = keywords.keys() & arguments.keys()
+        if twice:
+            raise TypeError(f"argument given twice, in the mapping and as a keyword: {', '.join(sorted(twice))}")
+        return {**arguments, **keywords}
+    return arguments
 
 
 def _check_target(field: str, target: object) -> None:

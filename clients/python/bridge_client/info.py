@@ -10,8 +10,8 @@ import msgspec
 from bridge.call import NO_VALUE
 from bridge.codec import decode
 from bridge.errors import BridgeError
+from bridge.tool_messages import bad_response
 from bridge.v1 import bridge_pb2
-from bridge_client.messages import bad_response
 
 __all__ = ["ParameterInfo", "ServerInfo", "ServerLimits", "ToolInfo", "read_server_info", "read_tool"]
 

@@ -7,31 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.call import NO_VALUE, Chunk, Progress
-from bridge.v1 import bridge_pb2
-from bridge_client.messages import bad_response, chunk_progress, chunk_value, parse
+from bridge.tool_messages import read_stream
 
 __all__ = ["ToolStream"]
-
-
-async def _read(messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:
-    """Decodes chunks and checks that none is missing and that there is exactly one end."""
-    expected, final = 0, False
-    try:
-        async for data in messages:
-            chunk = parse(bridge_pb2.ToolChunk, data)
-            if final:
-                raise bad_response("a chunk follows the final one")
-            if chunk.sequence != expected:
-                raise bad_response(f"chunk {expected} is missing, chunk {chunk.sequence} came instead")
-            expected += 1
-            final = chunk.is_final
-            value, progress = chunk_value(chunk), chunk_progress(chunk)
-            if value is not NO_VALUE or progress is not None:
-                yield Chunk(value, progress)
-        if not final:
-            raise bad_response(f"the stream ended after {expected} chunks without a final one")
-    finally:
-        await messages.aclose()
 
 
 class ToolStream:
@@ -55,7 +33,7 @@ class ToolStream:
         on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self._tool = tool
-        self._chunks = _read(messages)
+        self._chunks = read_stream(messages)
         self._on_progress = on_progress
         self._state = "new"
         self.progress: Progress | None = None

@@ -1,0 +1,160 @@
+"""The messages of ExecuteTool to and from Python values, for both ends: clients, servers, and servers as clients of a
+host.
+
+Responses are written by hand where a message object would cost more than all else (see ``bridge.codec.wire``); that
+they are what protobuf would write is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from bridge.call import NO_VALUE, Chunk, Progress
+from bridge.codec import decode, encode, to_any
+from bridge.codec.wire import varint
+from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.v1 import bridge_pb2
+
+__all__ = ["bad_response", "pack_call", "pack_chunk", "pack_result", "parse_response", "read_result", "read_stream"]
+
+M = TypeVar("M", bound=Message)
+
+_URL_FIELDS: dict[str, bytes] = {}
+"""``Any.type_url`` as a field, for the few types there are."""
+
+
+def _any(value: Any) -> bytes:
+    """A serialized ``google.protobuf.Any``."""
+    url, payload = to_any(value)
+    head = _URL_FIELDS.get(url)
+    if head is None:
+        text = url.encode()
+        head = _URL_FIELDS[url] = b"\n" + varint(len(text)) + text
+    return b"%b\x12%b%b" % (head, varint(len(payload)), payload) if payload else head
+
+
+def pack_result(value: Any) -> bytes:
+    """An ``ExecuteToolResponse``. Raises ``BridgeError`` for what cannot be carried."""
+    if type(value) is bytes:
+        return b"2%b%b" % (varint(len(value)), value)  # binary_result = 6
+    packed = _any(value)
+    return b"\x12%b%b" % (varint(len(packed)), packed)  # result = 2
+
+
+def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
+    """A ``ToolChunk``. Raises ``BridgeError`` for what cannot be carried."""
+    value = chunk.value
+    if type(value) is bytes:
+        message = b"\x12%b%b" % (varint(len(value)), value)  # data = 2
+    elif value is NO_VALUE:
+        message = b""
+    else:
+        packed = _any(value)
+        message = b"*%b%b" % (varint(len(packed)), packed)  # value = 5
+    if sequence:
+        message += b"0" + varint(sequence)  # sequence = 6
+    if final:
+        message += b"\x18\x01"  # is_final = 3
+    if (progress := chunk.progress) is not None:
+        note = bridge_pb2.Progress(fraction=progress.fraction, message=progress.message).SerializeToString()
+        message += b":" + varint(len(note)) + note  # progress = 7
+    return message
+
+
+def pack_call(
+    tool: str, arguments: Mapping[str, Any], session_id: str = "", metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """An ``ExecuteToolRequest``. Raises ``BridgeError`` INVALID_ARGUMENT with the path of what cannot be carried."""
+    if not isinstance(tool, str) or not isinstance(session_id, str):
+        # None would pass for "not set".
+        raise invalid_argument("tool", "the name of a tool and the id of a session must be text")
+    try:
+        request = bridge_pb2.ExecuteToolRequest(tool_name=tool, session_id=session_id)
+    except ValueError:
+        raise invalid_argument("tool", "the name of a tool and the id of a session must be valid Unicode") from None
+    for name, value in arguments.items():
+        try:
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                request.binary_parameters[name] = bytes(value)
+            else:
+                encode(value, request.parameters[name], f"$.{name}")
+        except (TypeError, ValueError):
+            raise invalid_argument("$", f"the argument name {name!r:.100} is not text") from None
+    if metadata:
+        try:
+            request.metadata.update(metadata)
+        except (TypeError, ValueError):
+            raise invalid_argument("metadata", "keys and values must be text") from None
+    return request.SerializeToString()
+
+
+def bad_response(problem: str) -> BridgeError:
+    """What came back is not what the protocol promises."""
+    message = f"the answer is damaged: {problem}; do both sides speak the same version?"
+    return BridgeError(Code.DATA_LOSS, message, reason="BAD_RESPONSE")
+
+
+def parse_response(kind: type[M], data: bytes) -> M:
+    """A response message. Raises ``BridgeError`` DATA_LOSS, reason ``BAD_RESPONSE``."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise bad_response(f"it is no {kind.DESCRIPTOR.full_name}") from None
+
+
+def _value(packed: Any) -> Any:
+    try:
+        return decode(packed)
+    except BridgeError as error:
+        raise bad_response(error.message) from error
+
+
+def read_result(data: bytes) -> Any:
+    """The result in an ``ExecuteToolResponse``; ``None`` if it has none."""
+    response = parse_response(bridge_pb2.ExecuteToolResponse, data)
+    if response.HasField("result"):
+        return _value(response.result)
+    return response.binary_result if response.HasField("binary_result") else None
+
+
+async def read_stream(messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[Chunk, None]:
+    """What the ``ToolChunk`` messages of a stream hold; checks that none is missing and that there is one end.
+
+    Closing it closes ``messages``. Raises ``BridgeError`` DATA_LOSS, reason ``BAD_RESPONSE``.
+    """
+    expected, final = 0, False
+    try:
+        async for data in messages:
+            message = parse_response(bridge_pb2.ToolChunk, data)
+            if final:
+                raise bad_response("a chunk follows the final one")
+            if message.sequence != expected:
+                raise bad_response(f"chunk {expected} is missing, chunk {message.sequence} came instead")
+            expected += 1
+            final = message.is_final
+            chunk = _chunk(message)
+            if chunk.value is not NO_VALUE or chunk.progress is not None:
+                yield chunk
+        if not final:
+            raise bad_response(f"the stream ended after {expected} chunks without a final one")
+    finally:
+        await messages.aclose()
+
+
+def _chunk(message: bridge_pb2.ToolChunk) -> Chunk:
+    value = NO_VALUE
+    if message.HasField("value"):
+        value = _value(message.value)
+    elif message.HasField("data"):
+        value = message.data
+    return Chunk(value, _progress(message))
+
+
+def _progress(message: bridge_pb2.ToolChunk) -> Progress | None:
+    if not message.HasField("progress"):
+        return None
+    progress = message.progress
+    return Progress(progress.fraction if progress.HasField("fraction") else None, progress.message)

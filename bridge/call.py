@@ -46,7 +46,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 Emit = Callable[[Chunk], Awaitable[None]]
-"""Takes a chunk to the caller; returns when there is room for the next one."""
+"""Takes a chunk to the caller; returns when there is room for the next one. Raises when the caller is gone."""
 
 Headers = Mapping[str, str]
 """Text metadata of a call, keys in lower case."""

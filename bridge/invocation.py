@@ -99,27 +99,21 @@ class Invocation(msgspec.Struct):
             raise tool_failure(tool, error, self.errors) from error
 
     async def _stream(self, place: Place, tool: Tool, adapter: Adapter, arguments: dict[str, Any]) -> Any:
+        collected: list[Any] | None = None if self.call.streaming else []
+        emit = self.call.emit if collected is None else _collector(collected, tool.name)
         values = tool.function(adapter, **arguments)
-        if not self.call.streaming:
-            collected: list[Any] = []
-            await self._pump(place, tool, values, _collector(collected, tool.name))
+        if tool.is_async:
+            try:
+                async for value in values:
+                    await emit(Chunk(value))  # fails when nobody listens any more, whatever the generator does
+            finally:
+                await values.aclose()
+        else:
+            await place.pump(values, emit)
+        if collected is not None:
             return collected
-        await self._pump(place, tool, values, self.call.emit)
         await self.context.flush()
         return NO_VALUE
-
-    async def _pump(self, place: Place, tool: Tool, values: Any, emit: Emit) -> None:
-        if not tool.is_async:
-            await place.pump(values, emit)
-            return
-        cancelled = self.context.cancelled
-        try:
-            async for value in values:
-                if cancelled.is_set():
-                    raise asyncio.CancelledError  # a generator that goes on after its cancel has nobody to talk to
-                await emit(Chunk(value))
-        finally:
-            await values.aclose()
 
     async def _hook(self, place: Place, kind: str, hook: Callable[[], Any]) -> None:
         if kind == "async":

@@ -23,6 +23,8 @@ class Schemas(msgspec.Struct, frozen=True):
     parameters: dict[str, dict[str, Any]]
     input: dict[str, Any]
     output: dict[str, Any] | None
+    custom: bool
+    """Whether a parameter has a type that msgspec does not know."""
 
 
 def schemas_for(types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str, returns: Any) -> Schemas:
@@ -38,9 +40,13 @@ def schemas_for(types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str,
     """
     for name, hint in types.items():
         _check(f"the type of {name}", hint)
-    schemas, definitions = msgspec.json.schema_components(
-        list(types.values()), schema_hook=_schema_hook, ref_template=_REF
-    )
+    unknown: list[Any] = []
+
+    def hook(hint: Any) -> dict[str, Any]:
+        unknown.append(hint)
+        return _schema_hook(hint)
+
+    schemas, definitions = msgspec.json.schema_components(list(types.values()), schema_hook=hook, ref_template=_REF)
     described = parameter_docs(doc, types)
     parameters: dict[str, dict[str, Any]] = {}
     for name, schema in zip(types, schemas, strict=True):
@@ -60,7 +66,7 @@ def schemas_for(types: Mapping[str, Any], defaults: Mapping[str, Any], doc: str,
     if definitions:
         whole["$defs"] = definitions
     standalone = {name: _with_definitions(schema, definitions) for name, schema in parameters.items()}
-    return Schemas(summary(doc), standalone, whole, _output(returns))
+    return Schemas(summary(doc), standalone, whole, _output(returns), bool(unknown))
 
 
 def _output(returns: Any) -> dict[str, Any] | None:

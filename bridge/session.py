@@ -88,7 +88,7 @@ class _ToolLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-class SessionContext(SessionVariables):
+class SessionContext(SessionVariables, msgspec.Struct, eq=False):
     """A tool's view of its session, its caller and its time.
 
     Nothing is sent to the host unless one of these methods is called. Values read are remembered for the rest of the
@@ -99,18 +99,16 @@ class SessionContext(SessionVariables):
     and otherwise the host's ``BridgeError``.
     """
 
-    __slots__ = ("_cache", "_call", "_log", "_loop", "_progress", "_relay", "_sync", "cancelled")
-
-    def __init__(self, call: ToolCall, loop: asyncio.AbstractEventLoop) -> None:
-        self._call = call
-        self._loop = loop
-        self.cancelled = CancelEvent()
-        """Set when nobody waits for the tool any more."""
-        self._cache: dict[str, Variable] | None = None
-        self._relay: asyncio.Task[None] | None = None
-        self._progress: Progress | None = None
-        self._sync: SyncSessionContext | None = None
-        self._log: _ToolLogger | None = None
+    # A struct, because one is made for every call and most of its fields are not looked at.
+    _call: ToolCall
+    _loop: asyncio.AbstractEventLoop
+    cancelled: CancelEvent = msgspec.field(default_factory=CancelEvent)
+    """Set when nobody waits for the tool any more."""
+    _cache: dict[str, Variable] | None = None
+    _relay: asyncio.Task[None] | None = None
+    _progress: Progress | None = None
+    _sync: SyncSessionContext | None = None
+    _log: _ToolLogger | None = None
 
     # -- the call ------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,11 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, NotRequired, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 import msgspec
+from msgspec import convert
+from msgspec.structs import asdict
 
 from bridge.errors import BridgeError, Code
 from bridge.schema import Schemas, convert_hook, schemas_for
@@ -124,21 +126,20 @@ class Tool(msgspec.Struct, frozen=True):
     options: ToolOptions
     context_parameter: str | None
     """The parameter that takes the ``SessionContext``."""
-    arguments_type: Any
-    """TypedDict of the arguments."""
+    arguments_type: type[msgspec.Struct]
+    """A struct with a field for each parameter."""
+    convert_hook: Callable[[Any, Any], Any] | None
+    """Converts to types msgspec does not know; ``None`` if there are none."""
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for the function, validated and converted.
+        """Keyword arguments for the function, validated and converted; defaults filled in.
 
         Raises ``BridgeError`` INVALID_ARGUMENT with a violation for every argument that is missing, unknown or wrong.
         """
         try:
-            bound: dict[str, Any] = msgspec.convert(arguments, self.arguments_type, dec_hook=convert_hook)
+            return asdict(convert(arguments, self.arguments_type, dec_hook=self.convert_hook))
         except (msgspec.ValidationError, RecursionError):
             refuse(self.name, arguments, self.arguments_type)
-        if len(bound) != len(arguments):
-            refuse(self.name, arguments, self.arguments_type)
-        return bound
 
 
 def marked(function: object) -> ToolOptions | None:
@@ -192,6 +193,7 @@ def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str)
         options=options,
         context_parameter=context_parameter,
         arguments_type=_arguments_type(types, declared),
+        convert_hook=convert_hook if schemas.custom else None,
     )
 
 
@@ -255,11 +257,19 @@ def _schemas(
         _bad(where, str(error))
 
 
-def _arguments_type(types: dict[str, Any], declared: list[inspect.Parameter]) -> Any:
-    optional = {parameter.name for parameter in declared if parameter.default is not _EMPTY}
-    fields = {name: NotRequired[hint] if name in optional else hint for name, hint in types.items()}
-    # The functional form with computed fields is beyond static checkers, and exactly what msgspec reads.
-    return typing.TypedDict("Arguments", fields)  # type: ignore[operator]
+def _arguments_type(types: dict[str, Any], declared: list[inspect.Parameter]) -> type[msgspec.Struct]:
+    fields: list[Any] = [
+        (parameter.name, types[parameter.name])
+        if parameter.default is _EMPTY
+        # As in Python every call gets the same default, whatever it is.
+        else (parameter.name, types[parameter.name], msgspec.field(default_factory=_constant(parameter.default)))
+        for parameter in declared
+    ]
+    return msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
 
 
 def _value_type(hint: Any) -> Any:

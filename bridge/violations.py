@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import typing
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import msgspec
@@ -17,21 +17,20 @@ __all__ = ["refuse"]
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
-def refuse(tool: str, arguments: dict[str, Any], arguments_type: Any) -> NoReturn:
+def refuse(tool: str, arguments: dict[str, Any], arguments_type: type[msgspec.Struct]) -> NoReturn:
     """Raises INVALID_ARGUMENT with every violation: all unknown, missing and wrong arguments, not only the first.
 
     The slow path: each argument is converted by itself once more to find its own error.
     """
-    hints = typing.get_type_hints(arguments_type, include_extras=True)
-    required = arguments_type.__required_keys__
+    hints = {field.name: field for field in msgspec.structs.fields(arguments_type)}
     violations = [FieldViolation(f"$.{name}", _unknown(name, hints)) for name in arguments if name not in hints]
-    for name, hint in hints.items():
+    for name, field in hints.items():
         if name not in arguments:
-            if name in required:
+            if field.required:
                 violations.append(FieldViolation(f"$.{name}", "is required"))
             continue
         try:
-            msgspec.convert(arguments[name], _plain(hint), dec_hook=convert_hook)
+            msgspec.convert(arguments[name], field.type, dec_hook=convert_hook)
         except msgspec.ValidationError as error:
             violations.append(_violation(name, str(error)))
         except RecursionError:
@@ -46,11 +45,7 @@ def refuse(tool: str, arguments: dict[str, Any], arguments_type: Any) -> NoRetur
     )
 
 
-def _plain(hint: Any) -> Any:
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.NotRequired else hint
-
-
-def _unknown(name: str, hints: dict[str, Any]) -> str:
+def _unknown(name: str, hints: Iterable[str]) -> str:
     close = closest(name, hints)
     if close is not None:
         return f"is not a parameter; did you mean {close}?"

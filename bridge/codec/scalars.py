@@ -133,6 +133,8 @@ def _read_string(data: bytes, limits: Limits, depth: int) -> str:
 
 
 def _read_int(data: bytes, limits: Limits, depth: int) -> int:
+    if len(data) == 2 and data[0] == 8 and data[1] < 128:  # the most common: one byte
+        return data[1]
     return _Int64Value.FromString(data).value
 
 

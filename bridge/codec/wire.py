@@ -26,6 +26,8 @@ def varint(number: int) -> bytes:
     """A non-negative number as a varint."""
     if number < 128:
         return _ONE_BYTE[number]
+    if number < 16384:
+        return bytes((number & 127 | 128, number >> 7))
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)

@@ -63,8 +63,8 @@ class ToolFrontend:
         self._dispatcher = dispatcher
         self._host = host
         self._names = names
-        self._max_message_bytes = max_message_bytes
-        self._on_response = on_response
+        self.max_message_bytes = max_message_bytes
+        self.on_response = on_response
 
     def methods(self) -> list[Method]:
         """The methods for an engine."""
@@ -105,8 +105,8 @@ class ToolFrontend:
             message = pack_result(value)
         except BridgeError as error:
             raise _unsupported(call.tool, error) from error
-        if len(message) > self._max_message_bytes or self._on_response is not None:
-            self._check(message, call.tool)
+        if len(message) > self.max_message_bytes or self.on_response is not None:
+            self.check(message, call.tool)
         return message
 
     async def _stream(self, rpc: ServerCall, data: bytes) -> None:
@@ -117,17 +117,17 @@ class ToolFrontend:
         value = await self._dispatcher.run(call)
         await writer.emit(Chunk(value), final=True)
 
-    def _check(self, message: bytes, tool: str) -> None:
+    def check(self, message: bytes, tool: str) -> None:
         """Looks at a response before it goes."""
-        if len(message) > self._max_message_bytes:
+        if len(message) > self.max_message_bytes:
             raise BridgeError(
                 Code.RESOURCE_EXHAUSTED,
-                f"tool {tool!r} gave a message of {len(message)} bytes, and {self._max_message_bytes} are allowed "
+                f"tool {tool!r} gave a message of {len(message)} bytes, and {self.max_message_bytes} are allowed "
                 "(--max-message-bytes): return less, or stream it in parts",
                 reason="MESSAGE_TOO_LARGE",
             )
-        if self._on_response is not None:
-            self._on_response(tool, len(message))
+        if self.on_response is not None:
+            self.on_response(tool, len(message))
 
 
 class _Writer:
@@ -136,11 +136,11 @@ class _Writer:
     Values and notes of progress come from different tasks, hence the turns.
     """
 
-    __slots__ = ("_busy", "_frontend", "_rpc", "_sequence", "_tool", "_turn")
+    __slots__ = ("_busy", "_frontend", "_sequence", "_tool", "_turn", "_write")
 
     def __init__(self, frontend: ToolFrontend, rpc: ServerCall, tool: str) -> None:
         self._frontend = frontend
-        self._rpc = rpc
+        self._write = rpc.write
         self._tool = tool
         self._sequence = 0
         self._busy = False
@@ -154,8 +154,15 @@ class _Writer:
             await self._turn.wait()
         self._busy = True
         try:
-            await self._rpc.write(self._pack(chunk, final))
-        except BridgeError:
+            message = pack_chunk(chunk, self._sequence, final)
+            frontend = self._frontend
+            if len(message) > frontend.max_message_bytes or frontend.on_response is not None:
+                frontend.check(message, self._tool)
+            self._sequence += 1
+            await self._write(message)
+        except BridgeError as error:
+            if error.reason == "UNSUPPORTED_VALUE":
+                raise _unsupported(self._tool, error) from error
             raise
         except Exception as error:  # whatever an engine raises here: nobody takes the message
             raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from error
@@ -164,17 +171,6 @@ class _Writer:
             if self._turn is not None:
                 turn, self._turn = self._turn, None
                 turn.set()
-
-    def _pack(self, chunk: Chunk, final: bool) -> bytes:
-        try:
-            message = pack_chunk(chunk, self._sequence, final)
-        except BridgeError as error:
-            raise _unsupported(self._tool, error) from error
-        frontend = self._frontend
-        if len(message) > frontend._max_message_bytes or frontend._on_response is not None:
-            frontend._check(message, self._tool)
-        self._sequence += 1
-        return message
 
 
 def _unsupported(tool: str, error: BridgeError) -> BridgeError:

@@ -92,6 +92,8 @@ def test_arguments_are_converted_to_the_annotated_types() -> None:
         "colour": Colour.RED,
         "point": Point(1),
         "when": datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC),
+        "limit": 10,
+        "order": "up",
     }
 
 

@@ -110,14 +110,15 @@ class Dispatcher:
             self._look_at(deadline)
         try:
             return await self._executors[entry.tool.isolation].run(Invocation(entry, call, context, self._errors))
-        except asyncio.CancelledError:
+        except BaseException as failure:
             context.cancelled.set()
-            if running.error is None:
-                raise
-            running.task.uncancel()
-            raise running.error from None
+            if running.error is not None:  # whatever the tool made of our cancel
+                raise running.error from failure
+            raise
         finally:
             running.dead = True
+            if running.error is not None:
+                task.uncancel()
             calls.discard(running)
             self._bytes -= call.size
             if self._idle is not None and not calls:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge import BridgeError, Code
+from bridge import Adapter, BridgeError, Code, SessionContext, tool
 from tests.conftest import Connect
 from tests.support import probes
 
@@ -45,6 +45,39 @@ async def test_a_tools_own_timeout_ends_it(connect: Connect, probe: type) -> Non
     client = await connect(probe)
     with pytest.raises(BridgeError, match="own timeout"):
         await client.call("impatient")
+
+
+class Stubborn(Adapter):
+    """Makes something else of its cancel."""
+
+    @tool
+    async def raises(self, ctx: SessionContext) -> None:
+        try:
+            await ctx.cancelled.wait()
+        except asyncio.CancelledError:
+            raise ValueError("not a cancel") from None
+
+    @tool
+    async def returns(self, ctx: SessionContext) -> str:
+        try:
+            await ctx.cancelled.wait()
+        except asyncio.CancelledError:
+            probes.journal.add("swallowed")
+        return "all the same"
+
+
+async def test_a_deadline_is_a_deadline_whatever_the_tool_makes_of_it(connect: Connect) -> None:
+    client = await connect(Stubborn, default_timeout=0.1)
+    with pytest.raises(BridgeError) as caught:
+        await client.call("raises")
+    assert (caught.value.code, caught.value.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+
+
+async def test_a_result_that_comes_with_the_deadline_is_a_result(connect: Connect, journal: probes.Journal) -> None:
+    client = await connect(Stubborn, default_timeout=0.1)
+    for _ in range(2):
+        assert await client.call("returns") == "all the same"
+    assert journal.count("swallowed") == 2
 
 
 async def test_a_client_that_gives_up_cancels_the_tool(connect: Connect, probe: type, journal: probes.Journal) -> None:

@@ -21,6 +21,7 @@ from bridge.config import ServerConfig
 from bridge.credentials import AuthorizedChannel
 from bridge.dispatcher import CallLimits, Dispatcher
 from bridge.engines.base import Channel, ChannelOptions, Method, ServerEngine, ServerOptions, ServerTls
+from bridge.errors import BridgeError, Code
 from bridge.executors.base import Executor
 from bridge.executors.inline import InlineExecutor
 from bridge.executors.thread import ThreadExecutor
@@ -88,6 +89,7 @@ async def run_server(
 
     Raises ``BridgeError`` before anything answers if the adapters, the configuration or an address is wrong.
     """
+    _check_protobuf()
     registry = Registry(adapters, config.isolation)
     tls, tokens = _credentials(config)
     addresses = [parse_address(text) for text in config.listen]
@@ -220,6 +222,19 @@ class _Parts:
         for executor in self._executors.values():
             await executor.aclose()
         await self.host.aclose()
+
+
+def _check_protobuf() -> None:
+    from google.protobuf.internal import api_implementation  # the one place that tells
+
+    if api_implementation.Type() == "python":
+        # It parses some inputs in other ways than the rest of the world, and a hundred times slower.
+        raise BridgeError(
+            Code.FAILED_PRECONDITION,
+            "protobuf runs on its pure-Python backend: unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or reinstall "
+            "protobuf for this platform",
+            reason="PROTOBUF_BACKEND",
+        )
 
 
 def _credentials(config: ServerConfig) -> tuple[ServerTls | None, TokenFile | None]:

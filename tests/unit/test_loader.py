@@ -108,3 +108,15 @@ def test_two_adapters_with_one_tool_name_are_refused(file: Path) -> None:
     assert caught.value.reason == "DUPLICATE_TOOL"
     assert "First" in caught.value.message
     assert "Second" in caught.value.message
+
+
+def test_an_entry_point_of_an_installed_package_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "some_tools-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: some-tools\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[tool_bridge.adapters]\nsome-tools = tests.support.probes:Inline\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (cls,) = load_adapters("some-tools")
+    assert cls.__name__ == "Inline"
+    with pytest.raises(BridgeError, match="some-tools"):
+        load_adapters("other-tools")

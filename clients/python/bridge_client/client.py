@@ -116,7 +116,7 @@ class BridgeClient:
         self._timing = timing
         self._retrier = None if retry is None else Retrier(retry, timing)
         self._breakers = None
-        metrics = client_metrics()
+        self._metrics = metrics = client_metrics()
         if breaker is not None:
             tell = on_state_change if metrics is None else _both(metrics.breaker_changed, on_state_change)
             self._breakers = CircuitBreakers(target, breaker, random=timing.random, on_state_change=tell)
@@ -177,6 +177,8 @@ class BridgeClient:
                 await host.aclose()
             if caller is not None:
                 await caller.channel.aclose()
+            if self._metrics is not None:
+                self._metrics.forget(self.target)
 
     def _open(self) -> Caller:
         if self._caller is not None:

@@ -1,0 +1,1 @@
+"""Servers of other projects, run by the interpreter of their own virtual environment."""

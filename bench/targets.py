@@ -1,0 +1,64 @@
+"""The speeds we aim for, and whether a run shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.figures import Row
+from bench.run import Table
+from bench.startup import Start
+
+__all__ = ["Target", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One aim and what was measured."""
+
+    what: str
+    limit: float
+    measured: float
+    at_most: bool = True
+
+    @property
+    def met(self) -> bool:
+        """Whether the run shows it."""
+        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        return f"{'met   ' if self.met else 'MISSED'}  {self.what}: {self.measured:.3f}x (aim {sign} {self.limit:.2f}x)"
+
+
+def _row(tables: Sequence[Table], group: str, in_flight: int, label: str) -> Row | None:
+    for table in tables:
+        if table.group.key == group and table.in_flight == in_flight:
+            return next((row for row in table.rows if row.label == label), None)
+    return None
+
+
+def _unary(tables: Sequence[Table], in_flight: int) -> list[Target]:
+    inline = _row(tables, "unary", in_flight, "bridge, async tool")
+    thread = _row(tables, "unary", in_flight, "bridge, sync tool (thread)")
+    targets = []
+    if inline:
+        targets.append(Target(f"unary call, CPU over bare, {in_flight} in flight", 1.2, inline.cpu_ratio))
+    if inline and thread:
+        extra = thread.cpu_ratio - inline.cpu_ratio
+        targets.append(Target(f"a sync tool on top of that, {in_flight} in flight", 0.7, extra))
+    return targets
+
+
+def _stream(tables: Sequence[Table], in_flight: int) -> list[Target]:
+    row = _row(tables, "stream", in_flight, "bridge, async generator")
+    what = f"small-chunk stream, messages/s over bare, {in_flight} in flight"
+    return [Target(what, 0.9, row.rate_ratio, at_most=False)] if row else []
+
+
+def check(tables: Sequence[Table], startup: Sequence[Start]) -> list[Target]:
+    """The aims this run can speak about."""
+    kinds: tuple[Callable[[Sequence[Table], int], list[Target]], ...] = (_unary, _stream)
+    found = [target for kind in kinds for in_flight in (1, 32) for target in kind(tables, in_flight)]
+    ready = [row.wall_ratio for row in startup if row.label == "bridge serve"]
+    return found + [Target("start-up, time to ready over bare", 1.5, ratio) for ratio in ready]

@@ -14,13 +14,19 @@ from google.protobuf.message import DecodeError, Message
 
 from bridge.call import NO_VALUE, Chunk, Progress
 from bridge.codec import decode, encode, to_any
-from bridge.codec.wire import varint
+from bridge.codec.wire import SHORT, varint
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.v1 import bridge_pb2
 
 __all__ = ["bad_response", "pack_call", "pack_chunk", "pack_result", "parse_response", "read_result", "read_stream"]
 
 M = TypeVar("M", bound=Message)
+
+SEQUENCES = 2048
+"""Sequence numbers that are kept ready."""
+
+_SHORT_DATA = [b"\x12" + varint(size) for size in range(SHORT)]
+_SEQUENCE = [[b"0" + varint(high << 7 | low) for low in range(SHORT)] for high in range(SEQUENCES // SHORT)]
 
 _URL_FIELDS: dict[str, bytes] = {}
 """``Any.type_url`` as a field, for the few types there are."""
@@ -48,7 +54,11 @@ def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
     """A ``ToolChunk``. Raises ``BridgeError`` for what cannot be carried."""
     value = chunk.value
     if type(value) is bytes:
-        message = b"\x12%b%b" % (varint(len(value)), value)  # data = 2
+        size = len(value)
+        if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None:
+            # Small pieces in large numbers are what streams are made of: tables and no calls.
+            return _SHORT_DATA[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
+        message = b"\x12%b%b" % (varint(size), value)  # data = 2
     elif value is NO_VALUE:
         message = b""
     else:

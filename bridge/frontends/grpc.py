@@ -5,8 +5,8 @@ The same methods serve a bridge's tools (BridgeService) and a host's own (HostSe
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 import msgspec
@@ -17,8 +17,9 @@ from bridge.dispatcher import Dispatcher
 from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.frontends.base import parse
+from bridge.frontends.stream_writer import StreamWriter
 from bridge.host import Host
-from bridge.tool_messages import pack_chunk, pack_result
+from bridge.tool_messages import pack_result
 from bridge.v1.bridge_pb2 import ExecuteToolRequest
 
 __all__ = ["ToolFrontend", "ToolNames"]
@@ -63,8 +64,8 @@ class ToolFrontend:
         self._dispatcher = dispatcher
         self._host = host
         self._names = names
-        self.max_message_bytes = max_message_bytes
-        self.on_response = on_response
+        self._max_message_bytes = max_message_bytes
+        self._on_response = on_response
 
     def methods(self) -> list[Method]:
         """The methods for an engine."""
@@ -105,72 +106,35 @@ class ToolFrontend:
             message = pack_result(value)
         except BridgeError as error:
             raise _unsupported(call.tool, error) from error
-        if len(message) > self.max_message_bytes or self.on_response is not None:
-            self.check(message, call.tool)
+        if len(message) > self._max_message_bytes or self._on_response is not None:
+            self._check(message, call.tool)
         return message
 
     async def _stream(self, rpc: ServerCall, data: bytes) -> None:
         call = self._call(rpc, data)
         call.streaming = True
-        writer = _Writer(self, rpc, call.tool)
+        limit = self._max_message_bytes if self._on_response is None else -1
+        writer = StreamWriter(rpc.write, limit, partial(self._check, tool=call.tool))
         call.emit = writer.emit
-        value = await self._dispatcher.run(call)
-        await writer.emit(Chunk(value), final=True)
+        try:
+            value = await self._dispatcher.run(call)
+            await writer.emit(Chunk(value), final=True)
+        except BridgeError as error:
+            if error.reason == "UNSUPPORTED_VALUE":
+                raise _unsupported(call.tool, error) from error
+            raise
 
-    def check(self, message: bytes, tool: str) -> None:
+    def _check(self, message: bytes, tool: str) -> None:
         """Looks at a response before it goes."""
-        if len(message) > self.max_message_bytes:
+        if len(message) > self._max_message_bytes:
             raise BridgeError(
                 Code.RESOURCE_EXHAUSTED,
-                f"tool {tool!r} gave a message of {len(message)} bytes, and {self.max_message_bytes} are allowed "
+                f"tool {tool!r} gave a message of {len(message)} bytes, and {self._max_message_bytes} are allowed "
                 "(--max-message-bytes): return less, or stream it in parts",
                 reason="MESSAGE_TOO_LARGE",
             )
-        if self.on_response is not None:
-            self.on_response(tool, len(message))
-
-
-class _Writer:
-    """Numbers the chunks of a stream and sends them one after the other.
-
-    Values and notes of progress come from different tasks, hence the turns.
-    """
-
-    __slots__ = ("_busy", "_frontend", "_sequence", "_tool", "_turn", "_write")
-
-    def __init__(self, frontend: ToolFrontend, rpc: ServerCall, tool: str) -> None:
-        self._frontend = frontend
-        self._write = rpc.write
-        self._tool = tool
-        self._sequence = 0
-        self._busy = False
-        self._turn: asyncio.Event | None = None
-
-    async def emit(self, chunk: Chunk, final: bool = False) -> None:
-        """Sends a chunk; returns when there is room for the next one."""
-        while self._busy:
-            if self._turn is None:
-                self._turn = asyncio.Event()
-            await self._turn.wait()
-        self._busy = True
-        try:
-            message = pack_chunk(chunk, self._sequence, final)
-            frontend = self._frontend
-            if len(message) > frontend.max_message_bytes or frontend.on_response is not None:
-                frontend.check(message, self._tool)
-            self._sequence += 1
-            await self._write(message)
-        except BridgeError as error:
-            if error.reason == "UNSUPPORTED_VALUE":
-                raise _unsupported(self._tool, error) from error
-            raise
-        except Exception as error:  # whatever an engine raises here: nobody takes the message
-            raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from error
-        finally:
-            self._busy = False
-            if self._turn is not None:
-                turn, self._turn = self._turn, None
-                turn.set()
+        if self._on_response is not None:
+            self._on_response(tool, len(message))
 
 
 def _unsupported(tool: str, error: BridgeError) -> BridgeError:

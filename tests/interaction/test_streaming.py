@@ -82,6 +82,27 @@ async def test_a_slow_reader_holds_the_generator_back(connect: Connect, probe: t
         await journal.wait("closed")
 
 
+async def test_a_deadline_reaches_a_reader_that_does_not_read(
+    connect: Connect, probe: type, journal: probes.Journal
+) -> None:
+    client = await connect(probe, default_timeout=0.5)
+    stream = client.stream("pour")
+    async with asyncio.timeout(20):
+        await anext(aiter(stream))
+        await journal.wait("closed")
+        with pytest.raises(BridgeError) as caught:
+            async for _ in stream:
+                pass
+        assert caught.value.code is Code.DEADLINE_EXCEEDED
+        assert await client.call("add", a=1) == 2
+
+
+async def test_large_and_small_chunks_keep_their_order(connect: Connect, probe: type) -> None:
+    client = await connect(probe)
+    sizes = [len(value) async for value in client.stream("sizes", pattern=[1, 20_000, 2, 3, 9_000, 4] * 20)]
+    assert sizes == [1, 20_000, 2, 3, 9_000, 4] * 20
+
+
 async def test_a_generator_that_goes_on_after_its_cancel_is_closed(
     connect: Connect, probe: type, journal: probes.Journal
 ) -> None:

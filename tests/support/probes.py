@@ -141,6 +141,14 @@ class Inline(Hooks):
             journal.add("closed")
 
     @tool
+    async def sizes(self, pattern: list[int], ctx: SessionContext) -> AsyncIterator[bytes]:
+        for number, size in enumerate(pattern):
+            ctx.progress(number / len(pattern))
+            if number % 7 == 0:
+                await asyncio.sleep(0)
+            yield bytes(size)
+
+    @tool
     async def pour(self) -> AsyncIterator[bytes]:
         try:
             for drops in pour_forever():
@@ -249,6 +257,12 @@ class Threaded(Hooks):
             yield from stream_forever()
         finally:
             journal.add("closed")
+
+    @tool
+    def sizes(self, pattern: list[int], ctx: SessionContext) -> Iterator[bytes]:
+        for number, size in enumerate(pattern):
+            ctx.progress(number / len(pattern))
+            yield bytes(size)
 
     @tool
     def pour(self) -> Iterator[bytes]:

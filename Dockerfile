@@ -9,8 +9,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 COPY clients/python clients/python
 COPY adapters adapters
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/bridge/bin/python install --disable-pip-version-check ".[numpy,tls,otel,metrics]"
+RUN --mount=type=cache,target=/var/cache/pip \
+    PIP_CACHE_DIR=/var/cache/pip pip --python /opt/bridge/bin/python install --disable-pip-version-check ".[numpy,tls,otel,metrics]"
 
 FROM python:3.13-slim
 # Nothing can be installed into a running container.

@@ -92,6 +92,10 @@ class ToolCall(msgspec.Struct):
     frontend: str = "grpc"
     """Which way it came in."""
 
+    def __repr__(self) -> str:
+        # Arguments and sessions are the caller's; what is shown here may end up in a log.
+        return f"<ToolCall {self.tool!r} of {len(self.arguments)} arguments, {self.size} bytes>"
+
 
 def time_remaining(deadline: float | None) -> float | None:
     """Seconds until a ``time.monotonic()`` deadline, not below zero; ``None`` without a deadline."""

@@ -110,6 +110,9 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
     _sync: SyncSessionContext | None = None
     _log: _ToolLogger | None = None
 
+    def __repr__(self) -> str:
+        return f"<SessionContext of {self.tool!r}>"
+
     # -- the call ------------------------------------------------------------------------------------------------
 
     @property

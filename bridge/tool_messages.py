@@ -25,7 +25,7 @@ M = TypeVar("M", bound=Message)
 SEQUENCES = 2048
 """Sequence numbers that are kept ready."""
 
-_SHORT_DATA = [b"\x12" + varint(size) for size in range(SHORT)]
+_FIELD_2 = [b"\x12" + varint(size) for size in range(SHORT)]
 _SEQUENCE = [[b"0" + varint(high << 7 | low) for low in range(SHORT)] for high in range(SEQUENCES // SHORT)]
 
 _URL_FIELDS: dict[str, bytes] = {}
@@ -39,7 +39,10 @@ def _any(value: Any) -> bytes:
     if head is None:
         text = url.encode()
         head = _URL_FIELDS[url] = b"\n" + varint(len(text)) + text
-    return b"%b\x12%b%b" % (head, varint(len(payload)), payload) if payload else head
+    if not payload:
+        return head
+    size = len(payload)
+    return head + (_FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + payload
 
 
 def pack_result(value: Any) -> bytes:
@@ -47,7 +50,8 @@ def pack_result(value: Any) -> bytes:
     if type(value) is bytes:
         return b"2%b%b" % (varint(len(value)), value)  # binary_result = 6
     packed = _any(value)
-    return b"\x12%b%b" % (varint(len(packed)), packed)  # result = 2
+    size = len(packed)
+    return (_FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + packed  # result = 2
 
 
 def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
@@ -57,7 +61,7 @@ def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
         size = len(value)
         if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None:
             # Small pieces in large numbers are what streams are made of: tables and no calls.
-            return _SHORT_DATA[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
+            return _FIELD_2[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
         message = b"\x12%b%b" % (varint(size), value)  # data = 2
     elif value is NO_VALUE:
         message = b""

@@ -80,6 +80,9 @@ class ServerTls(msgspec.Struct, frozen=True):
     client_ca: bytes | None = None
     """If set, clients must show a certificate of this authority (mTLS)."""
 
+    def __repr__(self) -> str:
+        return "<ServerTls>"  # holds a private key
+
 
 Authenticate = Callable[[Headers, str | None], str]
 """Says who a client is by its metadata and the common name of its verified certificate (``None`` on a connection
@@ -122,6 +125,9 @@ class ClientTls(msgspec.Struct, frozen=True):
     private_key: bytes | None = None
     server_name: str | None = None
     """Name to expect in the server's certificate, if not that of the address."""
+
+    def __repr__(self) -> str:
+        return "<ClientTls>"  # may hold a private key
 
 
 class ChannelOptions(msgspec.Struct, frozen=True):

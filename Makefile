@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-# The lowest grpcio-tools we support: stubs made by it work with every later runtime.
+# Older than any grpcio we support: stubs made by it work with every later runtime.
 PROTO_VENV := .venv-proto
 PROTO_TOOLS := grpcio-tools==1.76.0
 

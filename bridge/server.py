@@ -20,7 +20,7 @@ from bridge.codec import DEFAULT_LIMITS
 from bridge.config import ServerConfig
 from bridge.credentials import AuthorizedChannel
 from bridge.dispatcher import CallLimits, Dispatcher
-from bridge.engines.base import Channel, ChannelOptions, Method, ServerEngine, ServerOptions, ServerTls
+from bridge.engines.base import Authenticate, Channel, ChannelOptions, Method, ServerEngine, ServerOptions, ServerTls
 from bridge.errors import BridgeError, Code
 from bridge.executors.base import Executor
 from bridge.executors.inline import InlineExecutor
@@ -106,17 +106,7 @@ async def run_server(
             service_name="tool-bridge" if role == "bridge" else "tool-bridge-host",
         )
         stack.push_async_callback(telemetry.aclose)
-        engine = engines.serve(
-            ServerOptions(
-                max_message_bytes=config.max_message_bytes,
-                max_metadata_bytes=config.max_metadata_bytes,
-                max_concurrent_streams=max(256, 2 * config.max_concurrent_calls),
-                tls=tls,
-                authenticate=authenticate,
-                reflection=reflection,
-            ),
-            engine=config.engine,
-        )
+        engine = engines.serve(_engine_options(config, tls, authenticate, reflection), engine=config.engine)
         # The engine goes last: until then a call is answered, if only by "draining".
         stack.push_async_callback(engine.aclose, 0.5)
         bound = [_listen(engine, address, stack) for address in addresses]
@@ -235,6 +225,20 @@ def _check_protobuf() -> None:
             "protobuf for this platform",
             reason="PROTOBUF_BACKEND",
         )
+
+
+def _engine_options(
+    config: ServerConfig, tls: ServerTls | None, authenticate: Authenticate | None, reflection: bool
+) -> ServerOptions:
+    return ServerOptions(
+        max_message_bytes=config.max_message_bytes,
+        max_metadata_bytes=config.max_metadata_bytes,
+        # A last wall above our own admission, wide enough for control methods beside as many calls as are allowed.
+        max_concurrent_streams=max(256, 2 * config.max_concurrent_calls),
+        tls=tls,
+        authenticate=authenticate,
+        reflection=reflection,
+    )
 
 
 def _credentials(config: ServerConfig) -> tuple[ServerTls | None, TokenFile | None]:

@@ -96,7 +96,7 @@ class ThreadExecutor:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._release(waiter.result())  # handed over in the same turn as the cancel
-            else:
+            elif waiter in self._waiting:  # else a thread came free in the same turn and passed over it
                 self._waiting.remove(waiter)
             raise
         if self._on_wait is not None:

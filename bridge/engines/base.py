@@ -137,12 +137,10 @@ class ChannelOptions(msgspec.Struct, frozen=True):
     max_message_bytes: int = 16 * 1024 * 1024
     keepalive: float = 60.0
     """Seconds without traffic after which the connection is probed, while calls are running."""
-    own_connection: bool = False
-    """Do not share a connection with other channels to the same address (for pools)."""
 
 
 class Channel(Protocol):
-    """A connection to a server that is made, kept and remade by itself."""
+    """A connection to a server that is made, kept and remade by itself, and shared with no other channel."""
 
     async def unary(
         self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None

@@ -46,9 +46,10 @@ class GrpcioChannel:
             ("grpc.keepalive_time_ms", int(options.keepalive * 1000)),
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.lb_policy_name", "round_robin"),
+            # Otherwise a new channel shares the connection of an older one to the same address, or its failure to make
+            # one and the wait before the next attempt.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
-        if options.own_connection:
-            settings.append(("grpc.use_local_subchannel_pool", 1))
         if _is_local(target):
             settings.append(("grpc.enable_http_proxy", 0))
         if options.tls is None:

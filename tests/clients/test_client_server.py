@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,19 @@ async def test_closing_the_client_ends_its_calls(start: Start, journal: Journal)
         with pytest.raises(BridgeError) as caught:
             await call
         assert caught.value.code is Code.CANCELLED
+
+
+async def test_new_client_does_not_inherit_the_failures_of_another_to_the_same_address(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    async with asyncio.timeout(10), BridgeClient(address, retry=None) as early:
+        with pytest.raises(BridgeError) as caught:
+            await early.call("echo", value=1)
+        assert caught.value.code is Code.UNAVAILABLE
+        # The early one now waits before it tries again; the server answers from here on.
+        await start(Inline, listen=(address,))
+        async with BridgeClient(address, retry=None) as late:
+            assert await late.call("echo", value=2) == 2
 
 
 async def test_several_connections_share_the_load(start: Start, journal: Journal) -> None:

@@ -108,7 +108,6 @@ class BridgeClient:
         self._options = ChannelOptions(
             tls=ClientTls() if tls is True else tls or None,
             max_message_bytes=max_message_bytes,
-            own_connection=connections > 1,
         )
         self._connect = connect
         self._timeout = _seconds(timeout)

@@ -31,6 +31,7 @@ from bridge.settings import (
     show,
     unknown,
 )
+from bridge.stores import check_store_url, without_password
 
 __all__ = ["DEFAULT_FILE", "SETTINGS", "ServerConfig", "Setting", "Settled", "Source", "markdown", "settle"]
 
@@ -194,6 +195,20 @@ class ServerConfig:
         ),
     )
 
+    store: str = field(
+        default="memory",
+        metadata=about(
+            _SESSIONS,
+            "Where sessions are kept: memory, sqlite:PATH (survives a crash), or redis://HOST:PORT/DB (several hosts).",
+            check=check_store_url,
+        ),
+    )
+    sessions: Literal["strict", "auto-open"] = field(
+        default="strict",
+        metadata=about(
+            _SESSIONS, "A session nobody opened: strict refuses it, auto-open opens it for whoever uses it first."
+        ),
+    )
     session_ttl: float = field(
         default=3600.0,
         metadata=about(_SESSIONS, "Seconds a session lives without being used.", low=1.0, high=365 * DAY),
@@ -210,6 +225,21 @@ class ServerConfig:
     )
     max_variables: int = field(
         default=1000, metadata=about(_SESSIONS, "Variables of one session.", low=1, high=1_000_000)
+    )
+    max_variable_bytes: int = field(
+        default=8 * MIB, metadata=about(_SESSIONS, "Largest variable.", low=KIB, high=2 * GIB - 1)
+    )
+    max_session_bytes: int = field(
+        default=64 * MIB,
+        metadata=about(_SESSIONS, "Variables of one session together, and their history.", low=KIB, high=1024 * GIB),
+    )
+    history_entries: int = field(
+        default=100,
+        metadata=about(_SESSIONS, "Earlier values kept of one variable, for history and watches.", low=0, high=100_000),
+    )
+    history_bytes: int = field(default=16 * MIB, metadata=about(_SESSIONS, "Bytes of these.", low=0, high=1024 * GIB))
+    max_watches: int = field(
+        default=64, metadata=about(_SESSIONS, "Watches of one session at one time.", low=1, high=1_000_000)
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = field(
@@ -280,7 +310,12 @@ class Settled(msgspec.Struct, frozen=True):
     def describe(self) -> list[tuple[str, str, str, str]]:
         """Key, value, source and help of every setting, for people."""
         return [
-            (setting.key, show(getattr(self.config, setting.key)), str(self.provenance[setting.key]), setting.help)
+            (
+                setting.key,
+                without_password(show(getattr(self.config, setting.key))),
+                str(self.provenance[setting.key]),
+                setting.help,
+            )
             for setting in SETTINGS
         ]
 

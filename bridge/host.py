@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import msgspec
 
 from bridge.errors import NoHostError
-from bridge.variables import Declaration, Variable, Write, WriteResult
+from bridge.variables import Declaration, Update, Variable, Write, WriteResult
 
 __all__ = ["CallScope", "Host", "NoHost"]
 
 
-class CallScope(msgspec.Struct, frozen=True):
+class CallScope(msgspec.Struct, frozen=True, gc=False):
     """On whose behalf a host is asked."""
 
     session_id: str = ""
@@ -55,6 +55,35 @@ class Host(Protocol):
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
         """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
 
+    def watch_variables(
+        self,
+        scope: CallScope,
+        names: Sequence[str],
+        *,
+        initial: bool = False,
+        resume_after: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        """Yields ``STARTED``, then the values there are if ``initial``, then every committed change in order, until it
+        is closed or fails.
+
+        Args:
+            resume_after: by name, the version after which to go on; of these names no initial value is sent.
+
+        Raises besides: OUT_OF_RANGE, reason ``WATCH_BEHIND``, with ``name`` and ``resume_after`` in its metadata, if
+        changes that were not sent are not kept any more; NOT_FOUND, reason ``SESSION_CLOSED`` or ``SESSION_EXPIRED``,
+        when the session ends.
+        """
+
+    async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
+        """The changes of a variable that are still kept, newest first, the current one included; at most ``limit``
+        (0: all). NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if none is."""
+
+    async def rollback_variable(
+        self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
+    ) -> Variable:
+        """Writes the value of an earlier version again, as a new version; OUT_OF_RANGE, reason ``VERSION_GONE``, if it
+        is not kept."""
+
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
         """Runs a tool of the host and returns its result."""
 
@@ -83,6 +112,27 @@ class NoHost:
         raise NoHostError
 
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
+        raise NoHostError
+
+    async def watch_variables(
+        self,
+        scope: CallScope,
+        names: Sequence[str],
+        *,
+        initial: bool = False,
+        resume_after: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        nothing: tuple[Update, ...] = ()
+        for update in nothing:  # a yield is what makes it a generator
+            yield update
+        raise NoHostError
+
+    async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
+        raise NoHostError
+
+    async def rollback_variable(
+        self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
+    ) -> Variable:
         raise NoHostError
 
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:

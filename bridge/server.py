@@ -32,7 +32,6 @@ from bridge.frontends.host_service import host_methods
 from bridge.host import Host
 from bridge.hosts.grpc import GrpcHost
 from bridge.hosts.limits import HostLimits
-from bridge.hosts.memory import InMemoryHost
 from bridge.hosts.observed import ObservedHost
 from bridge.hosts.sessions import SessionHost
 from bridge.invocation import ErrorPolicy
@@ -47,6 +46,7 @@ from bridge.listeners import (
 )
 from bridge.registry import Registry
 from bridge.security import TokenFile, authenticator, load_tls, write_atomically, write_client_config
+from bridge.stores import make_store
 from bridge.telemetry.setup import Telemetry, configure
 from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
 
@@ -54,8 +54,8 @@ __all__ = ["Server", "run_server"]
 
 log = logging.getLogger("bridge.server")
 
-SWEEP_INTERVAL = 5.0
-"""Seconds between two looks for sessions that have expired."""
+SWEEP_INTERVAL = 1.0
+"""Seconds between two looks for sessions and variables that have expired: so late a watch may hear of it."""
 
 Role = Literal["bridge", "host"]
 
@@ -113,18 +113,22 @@ async def run_server(
         audit = config.audit == "on" or (config.audit == "auto" and authenticate is not None)
         parts = _Parts(config, registry, telemetry, role, audit)
         stack.push_async_callback(parts.aclose)
+        if isinstance(parts.host, SessionHost):
+            await parts.host.open()
         await stack.enter_async_context(registry.open())
 
         server = Server(bound, parts.health, parts.dispatcher, parts.host, registry, config)
         await engine.start(parts.methods(reflection))
-        if isinstance(parts.host, SessionHost):
-            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.host)))
         parts.health.set(True)
+        if isinstance(parts.host, SessionHost):
+            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.host, parts.health)))
         _announce(config, server)
         try:
             yield server
         finally:
             parts.health.set(False)
+            if isinstance(parts.host, SessionHost):
+                parts.host.end_watches(_stopping())
             server.clean = await parts.dispatcher.drain(config.grace)
 
 
@@ -170,13 +174,21 @@ class _Parts:
         limits = HostLimits(
             max_sessions=config.max_sessions,
             max_variables=config.max_variables,
+            max_variable_bytes=config.max_variable_bytes,
+            max_session_bytes=config.max_session_bytes,
+            history_entries=config.history_entries,
+            history_bytes=config.history_bytes,
+            max_watches=config.max_watches,
             default_ttl=config.session_ttl,
             max_ttl=max(config.session_ttl, HostLimits().max_ttl),
         )
-        return InMemoryHost(
+        return SessionHost(
+            make_store(config.store),
             limits=limits,
             tools=self.dispatcher if self._role == "host" else None,
             trusted_principals=config.trusted_principals,
+            auto_open=config.sessions == "auto-open",
+            lists_anonymous=all(is_loopback(parse_address(address)) for address in config.listen),
         )
 
     def methods(self, reflection: bool) -> list[Method]:
@@ -266,10 +278,26 @@ def _listen(engine: ServerEngine, address: TcpAddress | UnixAddress, stack: Asyn
     return engine.listen(str(address))
 
 
-async def _sweep(host: SessionHost) -> None:
+async def _sweep(host: SessionHost, health: Health) -> None:
+    """Frees what is over, and so finds out whether the store answers."""
+    was_well = True
     while True:
         await asyncio.sleep(SWEEP_INTERVAL)
-        await host.sweep()
+        try:
+            await host.sweep()
+            is_well = True
+        except BridgeError as error:
+            is_well = False
+            if was_well:
+                log.error("sessions cannot be kept: %s", error.message)
+        if is_well != was_well:
+            health.set(is_well, HOST.service)
+            was_well = is_well
+
+
+def _stopping() -> BridgeError:
+    message = "the host is stopping; resume the watch when it, or another one, is back"
+    return BridgeError(Code.UNAVAILABLE, message, reason="SHUTDOWN")
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -170,8 +170,8 @@ def read_file(file: Path, table: str) -> Iterator[Given]:
         yield key, value, source
 
 
-# What is read elsewhere: the name of the file, and what tells a client where to connect.
-_ELSEWHERE = re.compile(r"BRIDGE_(CONFIG|TARGET|CLIENT_.*)")
+# What is read elsewhere: the name of the file, and what tells a client where to connect and in which session.
+_ELSEWHERE = re.compile(r"BRIDGE_(CONFIG|TARGET|SESSION|CLIENT_.*)")
 # Kubernetes sets these in every container if there is a service "bridge" or "bridge-anything".
 _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_.*)?")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bridge.errors import BridgeError, invalid_argument
+from bridge.patterns import mismatch, pattern_problem
 from bridge.variables import NO_CONSTRAINTS, Constraints
 
 __all__ = ["MAX_CHOICES", "TYPES", "check_constraints", "check_value", "infer_type", "kind_of"]
@@ -156,7 +157,7 @@ _LENGTH = frozenset({"min_length", "max_length"})
 _TYPES: dict[str, _Type] = {
     "integer": _Type(_integer, _NUMBER),
     "float": _Type(_float, _NUMBER),
-    "string": _Type(_string, _LENGTH | {"choices"}),
+    "string": _Type(_string, _LENGTH | {"choices", "pattern"}),
     "boolean": _Type(_boolean),
     "choice": _Type(_string, frozenset({"choices"})),
     "json": _Type(_json),
@@ -173,7 +174,8 @@ def check_value(name: str, type: str, value: Any, constraints: Constraints = NO_
 
     Raises:
         BridgeError: INVALID_ARGUMENT with the variable's name, reason ``VALUE_REFUSED`` (another type) or
-            ``CONSTRAINT_VIOLATED``. The message tells kinds and constraints, never the value.
+            ``CONSTRAINT_VIOLATED``. The message tells kinds and constraints, never the value. What
+            ``bridge.patterns.mismatch`` raises about a pattern that cannot be obeyed.
     """
     try:
         value = _TYPES[type].read(_plain(value))
@@ -199,6 +201,8 @@ def _violated(value: Any, limit: Constraints) -> str | None:
         return f"max_length {limit.max_length}"
     if limit.choices and value not in limit.choices:
         return f"choices (one of {len(limit.choices)})"
+    if limit.pattern and (problem := mismatch(limit.pattern, value)):
+        return problem
     if limit.dimensions is not None and len(value) != limit.dimensions:
         return f"dimensions {limit.dimensions}"
     if limit.shape is not None and not _has_shape(value, limit.shape):
@@ -214,12 +218,14 @@ def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
 
 def check_constraints(type: str, constraints: Constraints) -> None:
     """Refuses an unknown type (reason ``TYPE_REFUSED``), and constraints that do not fit it or contradict themselves
-    (reason ``CONSTRAINTS_REFUSED``): INVALID_ARGUMENT."""
+    (reason ``CONSTRAINTS_REFUSED``): INVALID_ARGUMENT. Whether a pattern can be compiled is for ``check_value`` to find
+    out, where it is obeyed: a client that only passes it on may be without RE2."""
     if not isinstance(type, str) or type not in _TYPES:
         raise invalid_argument("type", f"must be one of {', '.join(TYPES)}", reason="TYPE_REFUSED")
     for name in constraints.__struct_fields__:
         value = getattr(constraints, name)
-        if value is None or (isinstance(value, tuple) and not value and name == "choices"):
+        unset = getattr(NO_CONSTRAINTS, name)
+        if value is unset or (isinstance(value, str | tuple) and value == unset):
             continue
         if name not in _TYPES[type].constraints:
             raise _wrong(name, f"does not fit a variable of type {type}")
@@ -273,6 +279,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "max": _check_bound,
     "min_length": _check_count,
     "max_length": _check_count,
+    "pattern": pattern_problem,
     "choices": _check_choices,
     "dimensions": _check_count,
     "shape": _check_shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,8 @@ __all__ = [
     "Constraints",
     "Declaration",
     "SessionInfo",
+    "Update",
+    "UpdateKind",
     "Variable",
     "Write",
     "WriteResult",
@@ -39,6 +42,8 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     """Fewest characters (string) or bytes (bytes)."""
     max_length: int | None = None
     """Most characters (string) or bytes (bytes)."""
+    pattern: str = ""
+    """Regular expression in RE2's syntax that the whole string matches (string)."""
     choices: tuple[str, ...] = ()
     """The values allowed (choice, string)."""
     dimensions: int | None = None
@@ -58,7 +63,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """integer, float, string, boolean, choice, json, embedding, tensor or bytes."""
     value: Any
     version: int
-    """1 for the first value, one more with each committed change."""
+    """1 for the first value, one more with each committed change; a deletion is one too."""
     constraints: Constraints = msgspec.field(default_factory=Constraints)
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     changed_by: str = "client"
@@ -69,7 +74,35 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """When it ends by itself, seconds since the epoch."""
 
 
-class Write(msgspec.Struct, frozen=True, kw_only=True):
+class UpdateKind(enum.IntEnum):
+    """What happened to a variable; numbers as in ``bridge.v1.VariableUpdate.Kind``."""
+
+    INITIAL = 1
+    """Nothing: this is the value when a watch began."""
+    CHANGED = 2
+    """A new value."""
+    REGISTERED = 3
+    """A new type or constraint."""
+    DELETED = 4
+    """It is gone."""
+    EXPIRED = 5
+    """Its time was over, it is gone."""
+    STARTED = 6
+    """First of every watch, without a variable: whatever is committed from now on comes."""
+
+
+class Update(msgspec.Struct, frozen=True):
+    """One committed change of a variable."""
+
+    kind: UpdateKind
+    variable: Variable | None
+    """The variable after the change; its value is ``None`` if it is gone. ``None`` only with ``STARTED``."""
+    positions: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """With ``STARTED``, by name: the version after which changes follow. A name whose initial value follows is not
+    there: that has its version."""
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One write of one variable."""
 
     name: str
@@ -125,10 +158,10 @@ def check_name(name: str) -> None:
         raise invalid_argument("name", rule, reason="NAME_REFUSED")
 
 
-def check_version(expected: int) -> None:
-    """Refuses what no version can be expected to be: INVALID_ARGUMENT."""
-    if not isinstance(expected, int) or isinstance(expected, bool) or not 0 <= expected < 2**63:
-        raise invalid_argument("expected_version", "must be an integer, 0 or more, of 64 bits")
+def check_version(version: int, field: str = "expected_version") -> None:
+    """Refuses what no version can be: INVALID_ARGUMENT that names the field."""
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 2**63:
+        raise invalid_argument(field, "must be an integer, 0 or more, of 64 bits")
 
 
 def variable_not_found(name: str) -> BridgeError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,20 +12,23 @@ from google.protobuf.message import Message
 
 from bridge import codec
 from bridge.engines.base import Method, ServerCall
-from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.errors import BridgeError, invalid_argument
 from bridge.frontends.base import parse
 from bridge.host import CallScope
 from bridge.hosts.grpc import CHANGED_BY
 from bridge.hosts.limits import limit_exceeded
 from bridge.hosts.messages import (
     fill_failure,
+    fill_history,
     fill_session,
     fill_stored,
     fill_time,
+    fill_update,
     fill_variable,
     read_constraints,
     read_duration,
 )
+from bridge.hosts.session_keeper import MAX_LISTED
 from bridge.hosts.sessions import SessionHost
 from bridge.v1 import host_pb2
 from bridge.variables import Declaration, Write, WriteResult, check_name, variable_not_found
@@ -54,6 +57,7 @@ class _HostService:
             _method("OpenSession", host_pb2.OpenSessionRequest.FromString, self._open_session),
             _method("CloseSession", host_pb2.CloseSessionRequest.FromString, self._close_session),
             _method("GetSession", host_pb2.GetSessionRequest.FromString, self._get_session),
+            _method("ListSessions", host_pb2.ListSessionsRequest.FromString, self._list_sessions),
             _method("Heartbeat", host_pb2.HeartbeatRequest.FromString, self._heartbeat),
             _method("RegisterVariable", host_pb2.RegisterVariableRequest.FromString, self._register_variable),
             _method("GetVariable", host_pb2.GetVariableRequest.FromString, self._get_variable),
@@ -62,6 +66,9 @@ class _HostService:
             _method("SetVariables", host_pb2.SetVariablesRequest.FromString, self._set_variables),
             _method("ListVariables", host_pb2.ListVariablesRequest.FromString, self._list_variables),
             _method("DeleteVariable", host_pb2.DeleteVariableRequest.FromString, self._delete_variable),
+            _method("GetVariableHistory", host_pb2.GetVariableHistoryRequest.FromString, self._get_variable_history),
+            _method("RollbackVariable", host_pb2.RollbackVariableRequest.FromString, self._rollback_variable),
+            Method("/bridge.v1.HostService/WatchVariables", stream=self._watch_variables),
         ]
 
     async def _open_session(self, call: ServerCall, request: host_pb2.OpenSessionRequest) -> Message:
@@ -80,6 +87,14 @@ class _HostService:
         fill_session(response.session, await self._host.get_session(_scope(call, request.session_id)))
         return response
 
+    async def _list_sessions(self, call: ServerCall, request: host_pb2.ListSessionsRequest) -> Message:
+        sessions = await self._host.list_sessions(_scope(call, ""), request.limit)
+        response = host_pb2.ListSessionsResponse()
+        for session in sessions:
+            fill_session(response.sessions.add(), session)
+        response.truncated = len(sessions) >= (request.limit or MAX_LISTED)
+        return response
+
     async def _heartbeat(self, call: ServerCall, request: host_pb2.HeartbeatRequest) -> Message:
         response = host_pb2.HeartbeatResponse()
         fill_time(response.expires_at, await self._host.heartbeat(_scope(call, request.session_id)))
@@ -87,10 +102,6 @@ class _HostService:
 
     async def _register_variable(self, call: ServerCall, request: host_pb2.RegisterVariableRequest) -> Message:
         check_name(request.name)
-        if request.constraints.pattern:
-            # A constraint that is not enforced must not look as if it were.
-            message = "this host does not enforce constraints.pattern: leave it out"
-            raise BridgeError(Code.UNIMPLEMENTED, message, reason="PATTERN_UNSUPPORTED")
         declaration = Declaration(
             name=request.name,
             type=request.type,
@@ -168,6 +179,36 @@ class _HostService:
         await self._host.delete_variable(scope, request.name, expected_version=expected)
         return host_pb2.DeleteVariableResponse()
 
+    async def _get_variable_history(self, call: ServerCall, request: host_pb2.GetVariableHistoryRequest) -> Message:
+        scope = _scope(call, request.session_id)
+        response = host_pb2.GetVariableHistoryResponse()
+        for stored in await self._host.read_history(scope, request.name, limit=request.limit):
+            fill_history(response.entries.add(), stored)
+        return response
+
+    async def _rollback_variable(self, call: ServerCall, request: host_pb2.RollbackVariableRequest) -> Message:
+        expected = request.expected_version if request.HasField("expected_version") else None
+        variable = await self._host.rollback_variable(
+            _scope(call, request.session_id), request.name, request.target_version, expected_version=expected
+        )
+        response = host_pb2.RollbackVariableResponse()
+        fill_variable(response.variable, variable)
+        return response
+
+    async def _watch_variables(self, call: ServerCall, data: bytes) -> None:
+        request = parse(host_pb2.WatchVariablesRequest.FromString, data)
+        updates = self._host.watch_stored(
+            _scope(call, request.session_id),
+            request.names,
+            initial=request.include_initial_values,
+            resume_after=request.resume_after,
+        )
+        async with aclosing(updates):
+            async for update in updates:
+                message = host_pb2.VariableUpdate()
+                fill_update(message, update)
+                await call.write(message.SerializeToString())
+
 
 def _method(
     name: str, from_string: Callable[[bytes], R], handle: Callable[[ServerCall, R], Awaitable[Message]]
@@ -183,16 +224,14 @@ def _scope(call: ServerCall, session_id: str) -> CallScope:
     changed_by = headers.get(CHANGED_BY, "client")
     if changed_by != "client" and not _TOOL.fullmatch(changed_by):
         changed_by = "client"
-    remaining = call.time_remaining()
-    deadline = None if remaining is None else time.monotonic() + remaining
-    return CallScope(session_id, deadline, headers, changed_by, call.principal)
+    return CallScope(session_id, None, headers, changed_by, call.principal)
 
 
 def _writes(request: host_pb2.SetVariablesRequest) -> tuple[list[Write], dict[str, BridgeError]]:
     """The writes of a batch, in the order of their names; without ``atomic`` also those that cannot be read."""
     writes: list[Write] = []
     refused: dict[str, BridgeError] = {}
-    expected, metadata = request.expected_versions, dict(request.metadata)
+    expected, metadata, ttl = request.expected_versions, dict(request.metadata), _ttl(request, request.ttl)
     for name in sorted(request.updates):
         try:
             check_name(name)
@@ -203,12 +242,15 @@ def _writes(request: host_pb2.SetVariablesRequest) -> tuple[list[Write], dict[st
             refused[name] = error
             continue
         version = expected.get(name)
-        writes.append(Write(name=name, value=value, expected_version=version, metadata=metadata))
+        writes.append(Write(name=name, value=value, expected_version=version, metadata=metadata, ttl=ttl))
     return writes, refused
 
 
 def _ttl(
-    request: host_pb2.OpenSessionRequest | host_pb2.RegisterVariableRequest | host_pb2.SetVariableRequest,
+    request: host_pb2.OpenSessionRequest
+    | host_pb2.RegisterVariableRequest
+    | host_pb2.SetVariableRequest
+    | host_pb2.SetVariablesRequest,
     ttl: Duration,
 ) -> float | None:
     return read_duration(ttl) if request.HasField("ttl") else None

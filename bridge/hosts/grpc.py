@@ -19,14 +19,25 @@ from bridge.hosts.messages import (
     fill_constraints,
     fill_duration,
     read_failure,
+    read_history,
     read_session,
     read_time,
+    read_update,
     read_variable,
 )
 from bridge.tool_messages import pack_call, parse_response, read_result, read_stream
 from bridge.v1 import bridge_pb2, host_pb2
 from bridge.variable_types import check_constraints
-from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult, check_name, check_version
+from bridge.variables import (
+    Declaration,
+    SessionInfo,
+    Update,
+    Variable,
+    Write,
+    WriteResult,
+    check_name,
+    check_version,
+)
 
 __all__ = ["CHANGED_BY", "GrpcHost"]
 
@@ -81,6 +92,12 @@ class GrpcHost:
         request = host_pb2.CloseSessionRequest(session_id=_session(scope))
         await self._ask("CloseSession", request, host_pb2.CloseSessionResponse, scope)
 
+    async def list_sessions(self, scope: CallScope, limit: int = 0) -> list[SessionInfo]:
+        """The caller's sessions, newest first; at most ``limit`` (0: as many as the host is willing to list)."""
+        request = host_pb2.ListSessionsRequest(limit=_count(limit))
+        response = await self._ask("ListSessions", request, host_pb2.ListSessionsResponse, scope)
+        return [read_session(message) for message in response.sessions]
+
     # Variables
 
     async def get_variables(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
@@ -97,17 +114,17 @@ class GrpcHost:
         """Writes variables. Atomic: all or nothing, and the first refusal is raised. Otherwise each name has the new
         version or the error.
 
-        Several writes in one request share their metadata and have no time to live: what differs in that is sent one
-        by one, or refused if it was to be atomic.
+        Several writes in one request share their metadata and time to live: what differs in that is sent one by one,
+        or refused if it was to be atomic.
         """
         if len({write.name for write in writes}) < len(writes):
             raise invalid_argument("writes", "a name must not be there twice")
         if len(writes) == 1:
             return await self._set_each(scope, writes) if not atomic else await self._set_one(scope, writes[0])
-        if all(write.ttl is None and write.metadata == writes[0].metadata for write in writes):
+        if all(write.ttl == writes[0].ttl and write.metadata == writes[0].metadata for write in writes):
             return await self._set_batch(scope, writes, atomic)
         if atomic:
-            description = "an atomic batch over gRPC has one metadata for all writes and no ttl"
+            description = "an atomic batch over gRPC has one metadata and one ttl for all writes"
             raise invalid_argument("writes", description)
         return await self._set_each(scope, writes)
 
@@ -151,6 +168,8 @@ class GrpcHost:
                 request.expected_versions[write.name] = _checked(write.expected_version)
         if writes:
             _fill_metadata(request.metadata, writes[0].metadata)
+            if writes[0].ttl is not None:
+                fill_duration(request.ttl, check_ttl(writes[0].ttl))
         response = await self._ask("SetVariables", request, host_pb2.SetVariablesResponse, scope)
         results.update(response.versions)
         for name, failure in response.failures.items():
@@ -185,6 +204,56 @@ class GrpcHost:
         if expected_version is not None:
             request.expected_version = _checked(expected_version)
         await self._ask("DeleteVariable", request, host_pb2.DeleteVariableResponse, scope)
+
+    # What was, and what happens
+
+    async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
+        """The changes of a variable that are still kept, newest first, the current one included; at most ``limit``
+        (0: all). NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if none is."""
+        check_name(name)
+        request = host_pb2.GetVariableHistoryRequest(session_id=_session(scope), name=name, limit=_count(limit))
+        response = await self._ask("GetVariableHistory", request, host_pb2.GetVariableHistoryResponse, scope)
+        return [read_history(name, entry) for entry in response.entries]
+
+    async def rollback_variable(
+        self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
+    ) -> Variable:
+        """Writes the value of an earlier version again, as a new version; OUT_OF_RANGE, reason ``VERSION_GONE``, if it
+        is not kept."""
+        check_name(name)
+        check_version(version, "target_version")
+        request = host_pb2.RollbackVariableRequest(session_id=_session(scope), name=name, target_version=version)
+        if expected_version is not None:
+            request.expected_version = _checked(expected_version)
+        response = await self._ask("RollbackVariable", request, host_pb2.RollbackVariableResponse, scope)
+        return read_variable(response.variable)
+
+    async def watch_variables(
+        self,
+        scope: CallScope,
+        names: Sequence[str],
+        *,
+        initial: bool = False,
+        resume_after: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        """Yields ``STARTED``, then the values there are if ``initial``, then every committed change in order; see
+        ``bridge.host.Host.watch_variables``. UNAVAILABLE if the host vanishes; the last versions that came say where
+        to resume."""
+        for name in names:
+            check_name(name)
+        request = host_pb2.WatchVariablesRequest(
+            session_id=_session(scope), names=names, include_initial_values=initial
+        )
+        for name, version in (resume_after or {}).items():
+            check_version(version, "resume_after")
+            request.resume_after[name] = version
+        path, data = _SERVICE + "WatchVariables", request.SerializeToString()
+        messages = self._channel.stream(path, data, headers=_headers(scope), timeout=_timeout(scope))
+        async with aclosing(messages):
+            async for message in messages:
+                yield read_update(parse_response(host_pb2.VariableUpdate, message))
+        # A watch has no end of its own.
+        raise BridgeError(Code.UNAVAILABLE, "the host ended the watch: resume it", reason="WATCH_ENDED")
 
     # Tools
 
@@ -232,6 +301,12 @@ def _fill_metadata(into: MutableMapping[str, str], metadata: Mapping[str, str] |
             into.update(metadata)
         except (TypeError, ValueError):
             raise invalid_argument("metadata", "keys and values must be text") from None
+
+
+def _count(limit: int) -> int:
+    if not 0 <= limit < 2**31:
+        raise invalid_argument("limit", "must be 0 (all) or more, and of 32 bits")
+    return limit
 
 
 def _checked(expected_version: int) -> int:

@@ -23,7 +23,13 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_variable_bytes: int = 8 * 1024 * 1024
     """Of one variable: packed value, name, metadata and constraints."""
     max_session_bytes: int = 64 * 1024 * 1024
-    """Of all variables of one session."""
+    """Of all variables of one session, and their history."""
+    history_entries: int = 100
+    """Earlier values kept of one variable."""
+    history_bytes: int = 16 * 1024 * 1024
+    """Bytes of these."""
+    max_watches: int = 64
+    """Watches at one time in one session."""
     max_names_per_call: int = 1_000
     """Variables read or written by one call."""
     max_metadata_entries: int = 64

@@ -5,28 +5,35 @@ Fields are set one by one because that is the fastest way to fill a message.
 
 from __future__ import annotations
 
+from typing import cast
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bridge import codec
 from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.hosts.watching import StoredUpdate
 from bridge.stores.base import StoredVariable
 from bridge.v1 import host_pb2
-from bridge.variables import NO_CONSTRAINTS, Constraints, SessionInfo, Variable
+from bridge.variables import NO_CONSTRAINTS, Constraints, SessionInfo, Update, UpdateKind, Variable
 
 __all__ = [
     "fill_constraints",
     "fill_duration",
     "fill_failure",
+    "fill_history",
     "fill_session",
     "fill_stored",
     "fill_time",
+    "fill_update",
     "fill_variable",
     "read_constraints",
     "read_duration",
     "read_failure",
+    "read_history",
     "read_session",
     "read_time",
+    "read_update",
     "read_variable",
 ]
 
@@ -79,9 +86,62 @@ def fill_variable(message: host_pb2.Variable, variable: Variable) -> None:
 
 
 def fill_stored(message: host_pb2.Variable, stored: StoredVariable) -> None:
-    """Describes a variable as it is stored; its value is copied as it is."""
+    """Describes a variable as it is stored; its value is copied as it is. One that is gone has none."""
     _fill(message, stored)
-    message.value.ParseFromString(stored.payload)
+    if stored.payload:
+        message.value.ParseFromString(stored.payload)
+
+
+def fill_update(message: host_pb2.VariableUpdate, update: StoredUpdate) -> None:
+    """Describes what happened to a variable."""
+    message.kind = cast("host_pb2.VariableUpdate.Kind", update.kind)
+    if update.variable is not None:
+        fill_stored(message.variable, update.variable)
+    message.positions.update(update.positions)
+
+
+def read_update(message: host_pb2.VariableUpdate) -> Update:
+    """What a message says that happened."""
+    variable = read_variable(message.variable) if message.HasField("variable") else None
+    return Update(_kind(message.kind), variable, dict(message.positions))
+
+
+def fill_history(message: host_pb2.VariableHistoryEntry, stored: StoredVariable) -> None:
+    """Describes a change."""
+    message.version = stored.version
+    message.type = stored.type
+    message.kind = cast("host_pb2.VariableUpdate.Kind", stored.kind)
+    message.changed_by = stored.changed_by
+    fill_time(message.timestamp, stored.updated_at)
+    if stored.payload:
+        message.value.ParseFromString(stored.payload)
+    if stored.metadata:
+        message.metadata.update(stored.metadata)
+    if stored.constraints is not NO_CONSTRAINTS:
+        fill_constraints(message.constraints, stored.constraints)
+
+
+def read_history(name: str, message: host_pb2.VariableHistoryEntry) -> Update:
+    """The change a message describes."""
+    variable = Variable(
+        name=name,
+        type=message.type,
+        value=codec.decode(message.value, path=name) if message.HasField("value") else None,
+        version=message.version,
+        constraints=read_constraints(message.constraints) if message.HasField("constraints") else NO_CONSTRAINTS,
+        metadata=dict(message.metadata),
+        changed_by=message.changed_by,
+        updated_at=read_time(message.timestamp),
+    )
+    return Update(_kind(message.kind), variable)
+
+
+def _kind(number: int) -> UpdateKind:
+    """What happened; a host of a later version may know kinds that are not known here: they are changes."""
+    try:
+        return UpdateKind(number)
+    except ValueError:
+        return UpdateKind.CHANGED
 
 
 def _fill(message: host_pb2.Variable, variable: Variable | StoredVariable) -> None:
@@ -103,7 +163,7 @@ def read_variable(message: host_pb2.Variable) -> Variable:
     return Variable(
         name=message.name,
         type=message.type,
-        value=codec.decode(message.value, path=message.name),
+        value=codec.decode(message.value, path=message.name) if message.HasField("value") else None,
         version=message.version,
         constraints=read_constraints(message.constraints) if message.HasField("constraints") else NO_CONSTRAINTS,
         metadata=dict(message.metadata),
@@ -127,11 +187,12 @@ def fill_constraints(message: host_pb2.Constraints, constraints: Constraints) ->
         message.dimensions = constraints.dimensions
     if constraints.shape is not None:
         message.shape.extend(constraints.shape)
+    message.pattern = constraints.pattern
     message.choices.extend(constraints.choices)
 
 
 def read_constraints(message: host_pb2.Constraints) -> Constraints:
-    """The constraints a message describes. ``pattern`` has no place in them yet: who obeys constraints refuses it."""
+    """The constraints a message describes."""
     if not message.ByteSize():
         return NO_CONSTRAINTS
     return Constraints(
@@ -139,6 +200,7 @@ def read_constraints(message: host_pb2.Constraints) -> Constraints:
         max=codec.decode(message.max, path="constraints.max") if message.HasField("max") else None,
         min_length=message.min_length if message.HasField("min_length") else None,
         max_length=message.max_length if message.HasField("max_length") else None,
+        pattern=message.pattern,
         choices=tuple(message.choices),
         dimensions=message.dimensions if message.HasField("dimensions") else None,
         shape=tuple(message.shape) or None,

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.host import CallScope, Host
 from bridge.telemetry.propagation import client_span
-from bridge.variables import Declaration, Variable, Write, WriteResult
+from bridge.variables import Declaration, Update, Variable, Write, WriteResult
 
 __all__ = ["ObservedHost"]
 
@@ -63,6 +63,30 @@ class ObservedHost:
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
         with self._watch("DeleteVariable", scope) as scope:
             await self._host.delete_variable(scope, name, expected_version=expected_version)
+
+    async def watch_variables(
+        self,
+        scope: CallScope,
+        names: Sequence[str],
+        *,
+        initial: bool = False,
+        resume_after: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        with self._watch("WatchVariables", scope) as scope:
+            updates = self._host.watch_variables(scope, names, initial=initial, resume_after=resume_after)
+            async with aclosing(updates):
+                async for update in updates:
+                    yield update
+
+    async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
+        with self._watch("GetVariableHistory", scope) as scope:
+            return await self._host.get_history(scope, name, limit=limit)
+
+    async def rollback_variable(
+        self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
+    ) -> Variable:
+        with self._watch("RollbackVariable", scope) as scope:
+            return await self._host.rollback_variable(scope, name, version, expected_version=expected_version)
 
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
         with self._watch("ExecuteHostTool", scope) as scope:

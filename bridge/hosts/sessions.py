@@ -1,163 +1,78 @@
 """The host of ours: sessions and variables in a store, tools by whoever runs them.
 
-Every write is decided on what was read and committed only if that is still there; otherwise it is decided again. So a
-store needs one atomic operation, and a refused write has changed nothing.
+What a write does is decided here and committed by the store as if nobody else were there. So a store needs one atomic
+operation, and a refused write has changed nothing.
 """
 
 from __future__ import annotations
 
-import hmac
-import re
-import secrets
-import time
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
-from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
+from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.host import CallScope
-from bridge.hosts.changes import Commit, decide_delete, decide_register, decide_write, is_live, unpack
+from bridge.hosts.changes import (
+    Commit,
+    decide_delete,
+    decide_register,
+    decide_rollback,
+    decide_write,
+    is_live,
+    unpack,
+)
 from bridge.hosts.glob import Glob
-from bridge.hosts.limits import HostLimits, check_metadata, check_ttl, limit_exceeded
+from bridge.hosts.limits import limit_exceeded
+from bridge.hosts.session_keeper import SessionKeeper, session_id_of, store_is_full
 from bridge.hosts.tools import NoTools, ToolRunner, run_tool, stream_tool
+from bridge.hosts.watching import StoredUpdate, Watch, check_watched, session_not_found
 from bridge.stores.base import (
     Change,
-    Conflict,
+    Contention,
     Quota,
     QuotaExceeded,
     SessionGone,
     Snapshot,
     Store,
-    StoredSession,
     StoredVariable,
 )
-from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult, check_name
+from bridge.variables import (
+    Declaration,
+    Update,
+    Variable,
+    Write,
+    WriteResult,
+    check_name,
+    check_version,
+    variable_not_found,
+)
 
 __all__ = ["SessionHost"]
 
-_SESSION_ID = re.compile(r"[0-9a-f]{32}")
+MAX_HISTORY_BYTES = 8 * 1024 * 1024
+"""Bytes of values in one answer about history: it has to fit into a message."""
 
-_ATTEMPTS = 32
-"""Times a write is decided again because somebody else was faster."""
+_HISTORY_PAGE = 100
 
-SWEEP_LIMIT = 10_000
-"""Sessions and variables one sweep looks at: some milliseconds."""
-
-_ADVICE = {
-    "max_sessions": "close sessions that are not needed, or wait until some expire",
-    "max_variables": "delete variables that are not needed",
-    "max_session_bytes": "delete variables that are not needed, or keep large data elsewhere",
-    "max_store_bytes": "close sessions that are not needed, or wait until some expire",
-}
-
-Decide = Callable[[Mapping[str, StoredVariable], float], Sequence[Change]]
-"""Makes the changes to commit of what is stored and the time."""
+Decide = Callable[[Mapping[str, StoredVariable], Commit], Sequence[Change]]
+"""Makes the changes to commit of what is stored and the circumstances. Pure, see ``bridge.stores.base.Decide``."""
 
 
-class SessionHost:
+class SessionHost(SessionKeeper):
     """Owns sessions and variables. A ``Host``; what it has beyond that is for whoever opens sessions.
 
     Args:
-        store: where they are kept.
+        store: where they are kept; ``open`` opens it, ``aclose`` closes it.
         tools: runs the host's own tools; ``None``: it has none.
-        limits: what is kept at most.
-        clock: seconds since the epoch.
-        trusted_principals: principals that may act in sessions of others: servers that run tools for many clients
-            under a name of their own.
+        options: as ``SessionKeeper``'s.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        tools: ToolRunner | None = None,
-        limits: HostLimits | None = None,
-        clock: Callable[[], float] = time.time,
-        trusted_principals: Collection[str] = (),
-    ) -> None:
-        self.limits = limits or HostLimits()
-        self._store = store
+    def __init__(self, store: Store, *, tools: ToolRunner | None = None, **options: Any) -> None:
+        super().__init__(store, **options)
         self._tools = tools or NoTools()
-        self._clock = clock
-        self._trusted = frozenset(trusted_principals)
-        self._quota = Quota(self.limits.max_variables, self.limits.max_session_bytes)
-
-    # Sessions
-
-    async def open_session(
-        self, scope: CallScope, *, metadata: Mapping[str, str] | None = None, ttl: float | None = None
-    ) -> SessionInfo:
-        """Opens a session that belongs to ``scope.principal``.
-
-        Args:
-            metadata: free text kept with the session.
-            ttl: seconds it lives without use or heartbeat; ``None``: ``HostLimits.default_ttl``.
-        """
-        limits = self.limits
-        check_metadata(metadata or {}, limits, "the session")
-        longest = max(limits.default_ttl, limits.max_ttl)
-        lifetime = limits.default_ttl if ttl is None else check_ttl(ttl, longest)
-        now = self._clock()
-        session = StoredSession(
-            session_id=secrets.token_hex(16),
-            owner=scope.principal,
-            metadata=dict(metadata or {}),
-            created_at=now,
-            ttl=lifetime,
-        )
-        try:
-            await self._create(session, now)
-        except QuotaExceeded:
-            await self._store.expire(now, limits.max_sessions)
-            try:
-                await self._create(session, now)
-            except QuotaExceeded as exceeded:
-                raise _limit(exceeded, "the session was not opened") from None
-        return _info(Snapshot(session, now + lifetime, 0, {}))
-
-    async def _create(self, session: StoredSession, now: float) -> None:
-        await self._store.create_session(session, now + session.ttl, max_sessions=self.limits.max_sessions)
-
-    async def get_session(self, scope: CallScope) -> SessionInfo:
-        """Describes the session. Looking counts as use."""
-        return _info(await self._read(scope, ()))
-
-    async def heartbeat(self, scope: CallScope) -> float:
-        """Keeps the session; when it ends if nothing happens from now on, seconds since the epoch."""
-        return (await self._read(scope, ())).expires_at
-
-    async def close_session(self, scope: CallScope) -> None:
-        """Ends the session and frees its variables."""
-        await self._read(scope, ())
-        if not await self._store.delete_session(scope.session_id):
-            raise _session_not_found()
-
-    async def sweep(self) -> int:
-        """Frees sessions and variables whose time is over; says how many. Whoever runs the host calls it now and
-        then: what is over cannot be seen without it either, but takes room."""
-        return len(await self._store.expire(self._clock(), SWEEP_LIMIT))
-
-    async def _read(self, scope: CallScope, names: Collection[str] | None) -> Snapshot:
-        """What is stored, if the caller may see it; and so the session lives on."""
-        session_id = scope.session_id
-        if not session_id:
-            raise NoSessionError
-        if not _SESSION_ID.fullmatch(session_id):
-            raise _session_not_found()
-        snapshot = await self._store.read(session_id, names)
-        # Compared also if there is nothing to compare with, so that time does not tell which of the two it was.
-        owner = "" if snapshot is None else snapshot.session.owner
-        is_owner = hmac.compare_digest(owner.encode(), scope.principal.encode())
-        if snapshot is None or not (is_owner or scope.principal in self._trusted):
-            raise _session_not_found()
-        now = self._clock()
-        if snapshot.expires_at <= now:
-            await self._store.delete_session(session_id, expired_by=now)
-            raise _session_not_found()
-        expires_at = now + snapshot.session.ttl
-        if expires_at <= snapshot.expires_at:
-            return snapshot
-        await self._store.touch_session(session_id, expires_at)
-        return Snapshot(snapshot.session, expires_at, snapshot.variable_count, snapshot.variables)
+        self._watches: dict[Watch, str] = {}
+        self._watching: Counter[str] = Counter()
 
     # Variables
 
@@ -195,82 +110,182 @@ class SessionHost:
         """Writes variables. Atomic: all or nothing, and the first refusal is raised. Otherwise each name has the new
         version or the error; only what concerns the whole call (the session, the number of writes) is raised."""
         self._check_count(len(writes))
-        if len({write.name for write in writes}) < len(writes):
+        if len(writes) > 1 and len({write.name for write in writes}) < len(writes):
             raise invalid_argument("writes", "a name must not be there twice")
-        if atomic or not writes:
-            return dict(await self._write(scope, writes))
-        await self._read(scope, ())
-        results: dict[str, WriteResult] = {}
-        for write in writes:
-            try:
-                results.update(await self._write(scope, (write,)))
-            except BridgeError as error:
-                results[write.name] = error
-        return results
+        if not atomic:
+            return await self._set_each(scope, writes)
 
-    async def _write(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, int]:
-        def decide(stored: Mapping[str, StoredVariable], now: float) -> list[Change]:
-            commit = Commit(now, scope.changed_by, self.limits)
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
             return [decide_write(write, stored.get(write.name), commit) for write in writes]
 
-        changes = await self._commit(scope, [write.name for write in writes], decide)
-        return {change.name: change.variable.version for change in changes if change.variable is not None}
+        return _versions(await self._commit(scope, [write.name for write in writes], decide))
+
+    async def _set_each(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, WriteResult]:
+        """Writes what can be written, all of it in one commit if there is room."""
+        refused: dict[str, WriteResult] = {}
+
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
+            refused.clear()
+            changes: list[Change] = []
+            for write in writes:
+                try:
+                    changes.append(decide_write(write, stored.get(write.name), commit))
+                except BridgeError as error:
+                    refused[write.name] = error
+            return changes
+
+        try:
+            return _versions(await self._commit(scope, [write.name for write in writes], decide)) | refused
+        except BridgeError as error:
+            if error.code is not Code.RESOURCE_EXHAUSTED:
+                raise
+            if len(writes) == 1:
+                return {writes[0].name: error}
+        half = len(writes) // 2
+        return await self._set_each(scope, writes[:half]) | await self._set_each(scope, writes[half:])
 
     async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
         """Declares a variable. A name that exists gets the new declaration as its next version."""
 
-        def decide(stored: Mapping[str, StoredVariable], now: float) -> list[Change]:
-            commit = Commit(now, scope.changed_by, self.limits)
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
             return [decide_register(declaration, stored.get(declaration.name), commit)]
 
         (change,) = await self._commit(scope, (declaration.name,), decide)
-        assert change.variable is not None  # noqa: S101 - a declaration never deletes
-        return unpack(change.variable)
+        return unpack(change.records[-1])
 
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
         """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
 
-        def decide(stored: Mapping[str, StoredVariable], now: float) -> list[Change]:
-            return [decide_delete(name, expected_version, stored.get(name), now)]
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
+            return [decide_delete(name, expected_version, stored.get(name), commit)]
 
-        await self._commit(scope, (name,), decide)
+        await self._commit(scope, (name,), decide, self._no_quota)
 
-    async def _commit(self, scope: CallScope, names: Collection[str], decide: Decide) -> Sequence[Change]:
-        freed = False
-        for _ in range(_ATTEMPTS):
-            snapshot = await self._read(scope, names)
-            now = self._clock()
-            changes = decide(snapshot.variables, now)
+    async def _commit(
+        self, scope: CallScope, names: Collection[str], decide: Decide, quota: Quota | None = None
+    ) -> Sequence[Change]:
+        session_id, now = session_id_of(scope), self._clock()
+
+        def decide_admitted(snapshot: Snapshot) -> Sequence[Change]:
+            self._admitted(snapshot, scope)
+            return decide(snapshot.variables, Commit(now, scope.changed_by, self.limits, snapshot.floor))
+
+        quota = quota or self._quota
+        while True:
             try:
-                await self._store.commit(scope.session_id, changes, self._quota)
-            except Conflict:
-                continue
+                return await self._store.transact(session_id, names, decide_admitted, quota, now)
             except SessionGone:
-                raise _session_not_found() from None
+                await self._read(scope, ())  # raises, or opens it
             except QuotaExceeded as exceeded:
-                if freed:
-                    raise _limit(exceeded, "nothing was written") from None
-                await self._free(scope.session_id, now)
-                freed = True
-                continue
-            return changes
-        message = f"other writers were faster {_ATTEMPTS} times in a row: try again"
-        raise BridgeError(Code.ABORTED, message, reason="CONTENTION")
-
-    async def _free(self, session_id: str, now: float) -> None:
-        """Removes what is over, which takes room until then: in this session all of it, elsewhere some."""
-        await self._store.expire(now, SWEEP_LIMIT)
-        snapshot = await self._store.read(session_id, None)
-        over = [stored for stored in snapshot.variables.values() if not is_live(stored, now)] if snapshot else []
-        try:
-            await self._store.commit(session_id, [Change(one.name, one.version, None) for one in over], self._quota)
-        except (Conflict, SessionGone):
-            pass  # somebody else is at it; the caller's next attempt sees what came of it
+                if quota is self._last_quota:
+                    raise store_is_full(exceeded, "nothing was written") from None
+                # History goes before anything is refused.
+                await self.sweep()
+                await self._store.trim(session_id)
+                quota = self._last_quota
+            except Contention:
+                message = "other writers were faster again and again: try again"
+                raise BridgeError(Code.ABORTED, message, reason="CONTENTION") from None
 
     def _check_count(self, count: int) -> None:
         maximum = self.limits.max_names_per_call
         if count > maximum:
             raise limit_exceeded("max_names_per_call", maximum, f"{count} variables in one call", "use several calls")
+
+    # What was
+
+    async def read_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[StoredVariable]:
+        """``get_history`` with the values still packed, for who passes them on."""
+        check_name(name)
+        if limit < 0:
+            raise invalid_argument("limit", "must be 0 or more")
+        await self._read(scope, ())
+        newest: deque[StoredVariable] = deque(maxlen=limit or None)
+        position, is_complete = 0, False
+        while not is_complete:
+            log = await self._store.read_log(
+                scope.session_id, {name: position}, self._clock(), limit=_HISTORY_PAGE, max_bytes=MAX_HISTORY_BYTES
+            )
+            if log is None:
+                raise session_not_found()
+            newest.extend(log.records)
+            position = log.records[-1].version if log.records else position
+            is_complete = position >= log.newest.get(name, 0)
+            while len(newest) > 1 and sum(len(record.payload) for record in newest) > MAX_HISTORY_BYTES:
+                newest.popleft()
+        if not newest:
+            raise variable_not_found(name)
+        return [*reversed(newest)]
+
+    async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
+        """The changes of a variable that are still kept, newest first, the current one included; at most ``limit``
+        (0: all), and not more than fits into a message. NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if none is."""
+        return [Update(stored.kind, unpack(stored)) for stored in await self.read_history(scope, name, limit=limit)]
+
+    async def rollback_variable(
+        self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
+    ) -> Variable:
+        """Writes the value of an earlier version again, as a new version; OUT_OF_RANGE, reason ``VERSION_GONE``, if it
+        is not kept."""
+        check_name(name)
+        check_version(version, "target_version")
+        await self._read(scope, ())
+        log = await self._store.read_log(
+            scope.session_id, {name: max(version - 1, 0)}, self._clock(), limit=1, max_bytes=MAX_HISTORY_BYTES
+        )
+        if log is None:
+            raise session_not_found()
+        if name not in log.newest:
+            raise variable_not_found(name)
+        target = log.records[0] if log.records else None
+        if target is None or target.version != version or target.is_gone:
+            raise _version_gone(name, version, target, log.newest[name])
+
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
+            return [decide_rollback(target, expected_version, stored.get(name), commit)]
+
+        (change,) = await self._commit(scope, (name,), decide)
+        return unpack(change.records[-1])
+
+    async def watch_stored(
+        self, scope: CallScope, names: Collection[str], *, initial: bool, resume_after: Mapping[str, int]
+    ) -> AsyncGenerator[StoredUpdate, None]:
+        """``watch_variables`` with the values still packed, for who passes them on."""
+        watched = check_watched(names, resume_after, self.limits)
+        session_id = session_id_of(scope)
+        maximum = self.limits.max_watches
+        if self._watching[session_id] >= maximum:
+            raise limit_exceeded("max_watches", maximum, "the session", "end some, or watch more names in one")
+        watch = Watch(self._store, session_id, watched, initial=initial, clock=self._clock)
+        self._watches[watch] = session_id
+        self._watching[session_id] += 1
+        try:
+            async with aclosing(watch.run(lambda: self._read(scope, watched))) as updates:
+                async for update in updates:
+                    yield update
+        finally:
+            del self._watches[watch]
+            self._watching -= Counter((session_id,))
+
+    async def watch_variables(
+        self,
+        scope: CallScope,
+        names: Sequence[str],
+        *,
+        initial: bool = False,
+        resume_after: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Update, None]:
+        """Yields ``STARTED``, then the values there are if ``initial``, then every committed change in order; see
+        ``bridge.host.Host.watch_variables``. RESOURCE_EXHAUSTED if the session is watched too often already."""
+        updates = self.watch_stored(scope, names, initial=initial, resume_after=resume_after or {})
+        async with aclosing(updates):
+            async for update in updates:
+                yield _update(update)
+
+    def end_watches(self, error: BridgeError) -> None:
+        """Lets all watches raise this; for a host that stops."""
+        for watch in self._watches:
+            watch.end(error)
 
     # Tools
 
@@ -282,27 +297,21 @@ class SessionHost:
         """Runs a streaming tool of the host; an async generator of what it yields."""
         return stream_tool(self._tools, self, scope, tool, arguments)
 
-    async def aclose(self) -> None:
-        """Closes the store."""
-        await self._store.aclose()
+
+def _versions(changes: Sequence[Change]) -> dict[str, WriteResult]:
+    return {change.name: change.records[-1].version for change in changes}
 
 
-def _info(snapshot: Snapshot) -> SessionInfo:
-    session = snapshot.session
-    return SessionInfo(
-        session_id=session.session_id,
-        metadata=session.metadata,
-        created_at=session.created_at,
-        ttl=session.ttl,
-        expires_at=snapshot.expires_at,
-        variable_count=snapshot.variable_count,
-    )
+def _update(update: StoredUpdate) -> Update:
+    variable = None if update.variable is None else unpack(update.variable)
+    return Update(update.kind, variable, update.positions)
 
 
-def _session_not_found() -> BridgeError:
-    message = "there is no such session: it was never opened here, has expired or is closed; open another one"
-    return BridgeError(Code.NOT_FOUND, message, reason="SESSION_NOT_FOUND")
-
-
-def _limit(exceeded: QuotaExceeded, subject: str) -> BridgeError:
-    return limit_exceeded(exceeded.limit, exceeded.maximum, subject, _ADVICE[exceeded.limit])
+def _version_gone(name: str, version: int, found: StoredVariable | None, newest: int) -> BridgeError:
+    if found is None:
+        what = f"{name} is at version {newest} and has never been at {version}"
+    elif found.version == version:
+        what = f"version {version} of {name} is its end: there is no value to go back to"
+    else:
+        what = f"version {version} of {name} is not kept any more; the earliest is {found.version}"
+    return BridgeError(Code.OUT_OF_RANGE, f"{what}. Its history says what is there", reason="VERSION_GONE")

@@ -46,8 +46,15 @@ def _call(host: Host, scope: CallScope, tool: str, arguments: Mapping[str, Any])
 
 
 async def run_tool(tools: ToolRunner, host: Host, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
-    """Runs a tool and returns its result."""
-    return await tools.run(_call(host, scope, tool, arguments))
+    """Runs a tool and returns its result. A cancel reaches the tool, and is answered when it has ended."""
+    # In a task of its own: who limits or cancels one of the two calls must not hit the other.
+    running = asyncio.ensure_future(tools.run(_call(host, scope, tool, arguments)))
+    try:
+        await asyncio.wait((running,))
+    except asyncio.CancelledError:
+        await _end(running)
+        raise
+    return running.result()
 
 
 async def stream_tool(
@@ -75,9 +82,13 @@ async def stream_tool(
         if result is not NO_VALUE:
             yield result
     finally:
-        running.cancel()
-        # How the tool ends after it was told to is nobody's concern any more; the exception is taken so that asyncio
-        # does not report it as forgotten.
-        await asyncio.wait((running,))
-        if not running.cancelled():
-            running.exception()
+        await _end(running)
+
+
+async def _end(running: asyncio.Future[Any]) -> None:
+    """Cancels a tool and returns when it has ended."""
+    running.cancel()
+    # How it ends after it was told to is nobody's concern any more; the exception is taken so that asyncio does not
+    # report it as forgotten, also if the wait is cancelled.
+    running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    await asyncio.wait((running,))

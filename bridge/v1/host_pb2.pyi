@@ -79,6 +79,20 @@ class GetSessionResponse(_message.Message):
     session: Session
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
+class ListSessionsRequest(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: int
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+
+class ListSessionsResponse(_message.Message):
+    __slots__ = ("sessions", "truncated")
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    sessions: _containers.RepeatedCompositeFieldContainer[Session]
+    truncated: bool
+    def __init__(self, sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., truncated: bool = ...) -> None: ...
+
 class HeartbeatRequest(_message.Message):
     __slots__ = ("session_id",)
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -238,7 +252,7 @@ class SetVariableResponse(_message.Message):
     def __init__(self, version: _Optional[int] = ...) -> None: ...
 
 class SetVariablesRequest(_message.Message):
-    __slots__ = ("session_id", "updates", "metadata", "atomic", "expected_versions")
+    __slots__ = ("session_id", "updates", "metadata", "atomic", "expected_versions", "ttl")
     class UpdatesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -265,12 +279,14 @@ class SetVariablesRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     ATOMIC_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     updates: _containers.MessageMap[str, _any_pb2.Any]
     metadata: _containers.ScalarMap[str, str]
     atomic: bool
     expected_versions: _containers.ScalarMap[str, int]
-    def __init__(self, session_id: _Optional[str] = ..., updates: _Optional[_Mapping[str, _any_pb2.Any]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., atomic: bool = ..., expected_versions: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    ttl: _duration_pb2.Duration
+    def __init__(self, session_id: _Optional[str] = ..., updates: _Optional[_Mapping[str, _any_pb2.Any]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., atomic: bool = ..., expected_versions: _Optional[_Mapping[str, int]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SetVariablesResponse(_message.Message):
     __slots__ = ("versions", "failures")
@@ -354,7 +370,7 @@ class WatchVariablesRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., include_initial_values: bool = ..., resume_after: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class VariableUpdate(_message.Message):
-    __slots__ = ("variable", "kind")
+    __slots__ = ("variable", "kind", "positions")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[VariableUpdate.Kind]
@@ -363,17 +379,28 @@ class VariableUpdate(_message.Message):
         KIND_REGISTERED: _ClassVar[VariableUpdate.Kind]
         KIND_DELETED: _ClassVar[VariableUpdate.Kind]
         KIND_EXPIRED: _ClassVar[VariableUpdate.Kind]
+        KIND_STARTED: _ClassVar[VariableUpdate.Kind]
     KIND_UNSPECIFIED: VariableUpdate.Kind
     KIND_INITIAL: VariableUpdate.Kind
     KIND_CHANGED: VariableUpdate.Kind
     KIND_REGISTERED: VariableUpdate.Kind
     KIND_DELETED: VariableUpdate.Kind
     KIND_EXPIRED: VariableUpdate.Kind
+    KIND_STARTED: VariableUpdate.Kind
+    class PositionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     VARIABLE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
     variable: Variable
     kind: VariableUpdate.Kind
-    def __init__(self, variable: _Optional[_Union[Variable, _Mapping]] = ..., kind: _Optional[_Union[VariableUpdate.Kind, str]] = ...) -> None: ...
+    positions: _containers.ScalarMap[str, int]
+    def __init__(self, variable: _Optional[_Union[Variable, _Mapping]] = ..., kind: _Optional[_Union[VariableUpdate.Kind, str]] = ..., positions: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class GetVariableHistoryRequest(_message.Message):
     __slots__ = ("session_id", "name", "limit")
@@ -392,7 +419,7 @@ class GetVariableHistoryResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[VariableHistoryEntry, _Mapping]]] = ...) -> None: ...
 
 class VariableHistoryEntry(_message.Message):
-    __slots__ = ("version", "value", "timestamp", "changed_by", "metadata")
+    __slots__ = ("version", "value", "timestamp", "changed_by", "metadata", "type", "constraints", "kind")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -405,12 +432,18 @@ class VariableHistoryEntry(_message.Message):
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     CHANGED_BY_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     version: int
     value: _any_pb2.Any
     timestamp: _timestamp_pb2.Timestamp
     changed_by: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., changed_by: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    type: str
+    constraints: Constraints
+    kind: VariableUpdate.Kind
+    def __init__(self, version: _Optional[int] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., changed_by: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., type: _Optional[str] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., kind: _Optional[_Union[VariableUpdate.Kind, str]] = ...) -> None: ...
 
 class RollbackVariableRequest(_message.Message):
     __slots__ = ("session_id", "name", "target_version", "expected_version")

@@ -51,6 +51,11 @@ class HostServiceStub(object):
                 request_serializer=bridge_dot_v1_dot_host__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=bridge_dot_v1_dot_host__pb2.GetSessionResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/bridge.v1.HostService/ListSessions',
+                request_serializer=bridge_dot_v1_dot_host__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=bridge_dot_v1_dot_host__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
         self.Heartbeat = channel.unary_unary(
                 '/bridge.v1.HostService/Heartbeat',
                 request_serializer=bridge_dot_v1_dot_host__pb2.HeartbeatRequest.SerializeToString,
@@ -148,6 +153,13 @@ class HostServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Lists the caller's own sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Heartbeat(self, request, context):
         """Keeps a session alive.
         """
@@ -205,21 +217,23 @@ class HostServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchVariables(self, request, context):
-        """Streams every committed change, in order.
+        """Streams every committed change, in order. OUT_OF_RANGE, reason WATCH_BEHIND, with name and resume_after in ErrorInfo's
+        metadata, if changes that were not sent are not kept any more. NOT_FOUND, reason SESSION_CLOSED or SESSION_EXPIRED,
+        when the session ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVariableHistory(self, request, context):
-        """Reads earlier values of a variable.
+        """Reads the changes of a variable that are still kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackVariable(self, request, context):
-        """Writes an earlier value again, as a new version.
+        """Writes an earlier value again, as a new version. OUT_OF_RANGE, reason VERSION_GONE, if it is not kept (any more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,6 +277,11 @@ def add_HostServiceServicer_to_server(servicer, server):
                     servicer.GetSession,
                     request_deserializer=bridge_dot_v1_dot_host__pb2.GetSessionRequest.FromString,
                     response_serializer=bridge_dot_v1_dot_host__pb2.GetSessionResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=bridge_dot_v1_dot_host__pb2.ListSessionsRequest.FromString,
+                    response_serializer=bridge_dot_v1_dot_host__pb2.ListSessionsResponse.SerializeToString,
             ),
             'Heartbeat': grpc.unary_unary_rpc_method_handler(
                     servicer.Heartbeat,
@@ -417,6 +436,33 @@ class HostService(object):
             '/bridge.v1.HostService/GetSession',
             bridge_dot_v1_dot_host__pb2.GetSessionRequest.SerializeToString,
             bridge_dot_v1_dot_host__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bridge.v1.HostService/ListSessions',
+            bridge_dot_v1_dot_host__pb2.ListSessionsRequest.SerializeToString,
+            bridge_dot_v1_dot_host__pb2.ListSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

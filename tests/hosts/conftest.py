@@ -72,12 +72,27 @@ async def connect() -> AsyncIterator[Connect]:
         yield connect
 
 
+@pytest.fixture
+def made() -> list[SessionHost]:
+    """The hosts that ``make_host`` has made, as whoever runs them has them."""
+    return []
+
+
+@pytest.fixture
+def session_host(made: list[SessionHost]) -> Callable[[], SessionHost]:
+    """Gives the host made last, whichever way tests ask it."""
+    return lambda: made[-1]
+
+
 @pytest.fixture(params=["memory", "grpc"])
-async def make_host(request: pytest.FixtureRequest, connect: Connect, clock: ManualClock) -> Any:
+async def make_host(
+    request: pytest.FixtureRequest, connect: Connect, clock: ManualClock, made: list[SessionHost]
+) -> Any:
     """Makes hosts: ``await make_host(tools=..., max_variables=...)``."""
 
-    async def make_host(*, tools: Any = None, **limits: Any) -> Any:
-        host = InMemoryHost(tools=tools, limits=HostLimits(**limits), clock=clock)
+    async def make_host(*, tools: Any = None, auto_open: bool = False, **limits: Any) -> Any:
+        host = InMemoryHost(tools=tools, limits=HostLimits(**limits), clock=clock, auto_open=auto_open)
+        made.append(host)
         return host if request.param == "memory" else GrpcHost(await connect(host))
 
     return make_host

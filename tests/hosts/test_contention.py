@@ -1,41 +1,34 @@
-"""Several writers on a store that is slow enough for them to meet."""
+"""Several writers at once, and what happens when a session or its time goes meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from bridge.errors import BridgeError
 from bridge.host import CallScope
 from bridge.hosts.sessions import SessionHost
-from bridge.stores.base import Change, Conflict, Quota, SessionGone, Snapshot
+from bridge.stores.base import Change, Contention
 from bridge.stores.memory import MemoryStore
 from bridge.variables import Write
-
-
-class SlowStore(MemoryStore):
-    """Lets others run between a read and the commit decided on it."""
-
-    async def read(self, session_id: str, names: Collection[str] | None) -> Snapshot | None:
-        snapshot = await super().read(session_id, names)
-        await asyncio.sleep(0)
-        return snapshot
 
 
 class ContestedStore(MemoryStore):
     """Somebody else is always faster."""
 
-    async def commit(self, session_id: str, changes: Sequence[Change], quota: Quota) -> None:
-        raise Conflict(changes[0].name, 1)
+    async def transact(self, *args: Any, **options: Any) -> Sequence[Change]:
+        raise Contention
 
 
 class VanishingStore(MemoryStore):
-    """Loses the session between a read and the commit decided on it."""
+    """Loses the session just before something is committed."""
 
-    async def commit(self, session_id: str, changes: Sequence[Change], quota: Quota) -> None:
-        raise SessionGone
+    async def transact(self, session_id: str, *args: Any, **options: Any) -> Sequence[Change]:
+        await self.delete_session(session_id)
+        return await super().transact(session_id, *args, **options)
 
 
 async def _open(host: SessionHost) -> CallScope:
@@ -43,14 +36,14 @@ async def _open(host: SessionHost) -> CallScope:
 
 
 async def test_concurrent_writes_each_get_a_version_of_their_own() -> None:
-    host = SessionHost(SlowStore())
+    host = SessionHost(MemoryStore())
     scope = await _open(host)
     results = await asyncio.gather(*(host.set_variables(scope, [Write(name="x", value=n)]) for n in range(20)))
     assert sorted(int(str(result["x"])) for result in results) == list(range(1, 21))
 
 
 async def test_of_concurrent_compare_and_sets_one_wins() -> None:
-    host = SessionHost(SlowStore())
+    host = SessionHost(MemoryStore())
     scope = await _open(host)
     writes = (host.set_variables(scope, [Write(name="x", value=n, expected_version=0)]) for n in range(8))
     results = await asyncio.gather(*writes, return_exceptions=True)
@@ -60,7 +53,7 @@ async def test_of_concurrent_compare_and_sets_one_wins() -> None:
 
 
 async def test_increments_by_compare_and_set_lose_nothing() -> None:
-    host = SessionHost(SlowStore())
+    host = SessionHost(MemoryStore())
     scope = await _open(host)
     await host.set_variables(scope, [Write(name="x", value=0)])
 

@@ -39,11 +39,6 @@ async def _refusal(awaitable: Awaitable[Any]) -> BridgeError:
     return refusal.value
 
 
-@pytest.mark.parametrize("method", ["WatchVariables", "GetVariableHistory", "RollbackVariable"])
-async def test_method_that_is_not_there_is_unimplemented(channel: Channel, method: str) -> None:
-    assert (await _refusal(channel.unary(SERVICE + method, b""))).code is Code.UNIMPLEMENTED
-
-
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a\x05ab", b"\x0a\x02\xff\xfe"])
 async def test_request_that_is_no_message_is_refused(channel: Channel, data: bytes) -> None:
     error = await _refusal(channel.unary(SERVICE + "GetVariable", data))
@@ -84,11 +79,17 @@ async def test_claim_of_who_writes_must_be_a_tool(channel: Channel, session_id: 
     assert (await host.get_variables(CallScope(session_id), ["x"]))["x"].changed_by == "client"
 
 
-async def test_pattern_is_refused_rather_than_not_enforced(channel: Channel, session_id: str) -> None:
-    request = host_pb2.RegisterVariableRequest(session_id=session_id, name="x", type="string")
-    request.constraints.pattern = "a+"
-    error = await _refusal(channel.unary(SERVICE + "RegisterVariable", request.SerializeToString()))
-    assert (error.code, error.reason) == (Code.UNIMPLEMENTED, "PATTERN_UNSUPPORTED")
+async def test_pattern_travels_and_the_host_obeys_it(channel: Channel, session_id: str) -> None:
+    pytest.importorskip("re2")
+    host, scope = GrpcHost(channel), CallScope(session_id)
+    constraints = Constraints(pattern="[a-z]+")
+    registered = await host.register_variable(scope, declare("x", "string", "abc", constraints=constraints))
+    assert registered.constraints == constraints
+    error = await _refusal(host.set_variables(scope, [Write(name="x", value="abc1")]))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONSTRAINT_VIOLATED")
+    bad = declare("y", "string", "", constraints=Constraints(pattern="(?=a)"))
+    error = await _refusal(host.register_variable(scope, bad))
+    assert (error.reason, error.violations[0].field) == ("CONSTRAINTS_REFUSED", "constraints.pattern")
 
 
 @pytest.mark.parametrize("atomic", [True, False])

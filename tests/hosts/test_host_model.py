@@ -1,222 +1,222 @@
-"""Any history of calls gives what a plain dict would give."""
+"""Any history of calls gives what plain lists of values would give, whichever store the host has."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from bridge.errors import BridgeError, Code
+from bridge.errors import BridgeError
 from bridge.host import CallScope
 from bridge.hosts.limits import HostLimits
-from bridge.hosts.memory import InMemoryHost
+from bridge.hosts.sessions import SessionHost
 from bridge.variables import Write
 from tests.support.declare import declare
+from tests.support.host_model import HISTORY_ENTRIES, KINDS, MAX_VARIABLES, HostModel, Refused, fit
+from tests.support.storage import MakeStorage
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 VALUES = st.one_of(st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=3), st.booleans(), st.none())
-VERSIONS = st.one_of(st.none(), st.integers(0, 4))
+VERSIONS = st.one_of(st.none(), st.none(), st.integers(0, 4))
+TYPES = st.sampled_from(["json", "float", "integer", "string", "boolean"])
 TTLS = st.one_of(st.none(), st.integers(1, 40))
-MAX_VARIABLES = 3
+BATCHES = st.lists(st.tuples(NAMES, VALUES, VERSIONS), max_size=4, unique_by=lambda one: one[0])
 SESSION_TTL = 100
-KINDS = {bool: "boolean", int: "integer", float: "float", str: "string", type(None): "json"}
-
-
-@dataclass
-class Entry:
-    type: str
-    value: Any
-    version: int
-    ends: float | None
-
-
-Model = dict[str, Entry]
-
-
-class Refused(Exception):
-    """What the host must answer instead of writing; the argument is the reason."""
-
-
-def fit(type_: str, value: Any) -> Any:
-    """The value in a variable of the type."""
-    kind = KINDS[type(value)]
-    if kind == type_ or (type_ == "json" and not (kind == "float" and math.isinf(value))):
-        return value
-    if type_ == "float" and kind == "integer":
-        return float(value)
-    raise Refused("VALUE_REFUSED")
-
-
-def outcome(decide: Callable[[], Any]) -> Any:
-    """What is decided, or the reason why it is refused."""
-    try:
-        return decide()
-    except Refused as refused:
-        return refused.args[0]
-
-
-def reason_of(answer: Any) -> str:
-    """The reason of a refusal."""
-    assert isinstance(answer, BridgeError)
-    return answer.reason
 
 
 class HostMachine(RuleBasedStateMachine):
-    """A host and a dict side by side."""
+    """A host and a model side by side."""
+
+    make_storage: MakeStorage
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
         self.loop = asyncio.new_event_loop()
-        limits = HostLimits(max_variables=MAX_VARIABLES, default_ttl=SESSION_TTL)
-        self.host = InMemoryHost(limits=limits, clock=lambda: self.now)
-        self.model: Model = {}
+        self.storage = type(self).make_storage()
+        self.model = HostModel()
         self.session_ends = 0.0
         self.scope = CallScope()
 
     def teardown(self) -> None:
+        self.run(self.storage.aclose())
         self.loop.close()
 
     @initialize()
     def begin(self) -> None:
+        self.connect()
         self.open()
 
-    @precondition(lambda self: self.session_ends <= self.now)
-    @rule()
+    def connect(self) -> None:
+        limits = HostLimits(max_variables=MAX_VARIABLES, history_entries=HISTORY_ENTRIES, default_ttl=SESSION_TTL)
+        self.host = SessionHost(self.run(self.storage.reopen()), limits=limits, clock=lambda: self.now)
+
     def open(self) -> None:
         self.scope = CallScope(self.run(self.host.open_session(CallScope())).session_id)
         self.session_ends = self.now + SESSION_TTL
-        self.model = {}
+        self.model = HostModel()
+
+    @rule(is_swept=st.booleans())
+    def outlive_the_session(self, is_swept: bool) -> None:
+        self.now = self.session_ends - 1
+        self.run(self.host.sweep())  # no use of a session
+        self.now = self.session_ends
+        if is_swept:
+            self.run(self.host.sweep())
+        calls = [
+            self.host.list_variables(self.scope),
+            self.host.set_variables(self.scope, [Write(name="a", value=1)]),
+            self.host.delete_variable(self.scope, "a"),
+            self.host.get_history(self.scope, "a"),
+            self.host.rollback_variable(self.scope, "a", 1),
+        ]
+        assert [self.ask(call) for call in calls] == ["SESSION_NOT_FOUND"] * len(calls)
+        self.open()
+
+    @precondition(lambda self: self.storage.kind != "memory")
+    @rule()
+    def start_again(self) -> None:
+        self.connect()
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(call)
+        return self.loop.run_until_complete(asyncio.wait_for(call, 10))
 
     def ask(self, call: Coroutine[Any, Any, Any]) -> Any:
-        """The answer of the host, or the reason of its refusal."""
-        alive = self.now < self.session_ends
+        """The answer of the host; of a refusal the reason. Both renew the session."""
+        if self.now < self.session_ends:
+            self.session_ends = self.now + SESSION_TTL
         try:
-            answer = self.run(call)
+            return self.run(call)
         except BridgeError as error:
-            answer = error
-        if not alive:
-            assert reason_of(answer) == "SESSION_NOT_FOUND"
+            return error.reason
+
+    def expect(self, call: Coroutine[Any, Any, Any], decide: Callable[[], Any]) -> Any:
+        """Asks, compares with what the model does, and says what both did; nothing if both refused."""
+        answer = self.ask(call)
+        self.model.now = self.now
+        try:
+            expected = decide()
+        except Refused as refused:
+            expected = refused.args[0]
+            assert answer == expected
             return None
-        self.session_ends = self.now + SESSION_TTL
-        self.forget()
-        return answer
+        return answer, expected
 
-    def forget(self) -> None:
-        self.model = {name: e for name, e in self.model.items() if e.ends is None or e.ends > self.now}
-
-    def expect(self, answer: Any, writes: list[Write]) -> None:
-        """Checks the answer to a batch, and moves the model on."""
-        after = outcome(lambda: self.after(writes))
-        if isinstance(after, str):
-            assert reason_of(answer) == after
-        else:
-            assert answer == {write.name: after[write.name].version for write in writes}
-            self.model = after
-
-    def after(self, writes: list[Write]) -> Model:
-        after = dict(self.model)
-        for write in writes:
-            after[write.name] = self.written(after.get(write.name), write)
-        if len(after) > MAX_VARIABLES:
-            raise Refused("LIMIT_EXCEEDED")
-        return after
-
-    def written(self, current: Entry | None, write: Write) -> Entry:
-        version = current.version if current else 0
-        if write.expected_version is not None and write.expected_version != version:
-            raise Refused("VERSION_MISMATCH")
-        type_ = current.type if current else KINDS[type(write.value)]
-        ends = current.ends if current else None
-        if write.ttl is not None:
-            ends = self.now + write.ttl
-        return Entry(type_, fit(type_, write.value), version + 1, ends)
+    def write(self, writes: list[Write]) -> None:
+        done = self.expect(self.host.set_variables(self.scope, writes), lambda: self.model.set_together(writes))
+        assert done is None or done[0] == done[1]
 
     @rule(name=NAMES, value=VALUES, version=VERSIONS, ttl=TTLS)
     def set(self, name: str, value: Any, version: int | None, ttl: int | None) -> None:
-        writes = [Write(name=name, value=value, expected_version=version, ttl=ttl)]
-        answer = self.ask(self.host.set_variables(self.scope, writes))
-        if answer is not None:
-            self.expect(answer, writes)
+        self.write([Write(name=name, value=value, expected_version=version, ttl=ttl)])
 
-    @rule(batch=st.lists(st.tuples(NAMES, VALUES, VERSIONS), max_size=4, unique_by=lambda one: one[0]))
+    @rule(name=NAMES, values=st.lists(VALUES, min_size=1, max_size=4))
+    def set_again_and_again(self, name: str, values: list[Any]) -> None:
+        for value in values:
+            self.write([Write(name=name, value=value)])
+
+    @rule(batch=BATCHES)
     def set_together(self, batch: list[tuple[str, Any, int | None]]) -> None:
-        writes = [Write(name=name, value=value, expected_version=version) for name, value, version in batch]
-        answer = self.ask(self.host.set_variables(self.scope, writes))
-        if answer is not None:
-            self.expect(answer, writes)
+        self.write([Write(name=name, value=value, expected_version=version) for name, value, version in batch])
 
-    @rule(batch=st.lists(st.tuples(NAMES, VALUES, VERSIONS), max_size=4, unique_by=lambda one: one[0]))
+    @rule(batch=BATCHES)
     def set_each(self, batch: list[tuple[str, Any, int | None]]) -> None:
         writes = [Write(name=name, value=value, expected_version=version) for name, value, version in batch]
-        answer = self.ask(self.host.set_variables(self.scope, writes, atomic=False))
-        if answer is not None:
-            assert set(answer) == {write.name for write in writes}
-            for write in writes:
-                result = answer[write.name]
-                one = result if isinstance(result, BridgeError) else {write.name: result}
-                self.expect(one, [write])
+        call = self.host.set_variables(self.scope, writes, atomic=False)
+        if done := self.expect(call, lambda: self.model.set_each(writes)):
+            answer, expected = done
+            reasons = {name: one.reason if isinstance(one, BridgeError) else one for name, one in answer.items()}
+            assert reasons == expected
 
-    @rule(name=NAMES, value=VALUES, type_=st.sampled_from(sorted(KINDS.values())), ttl=TTLS)
-    def register(self, name: str, value: Any, type_: str, ttl: int | None) -> None:
-        answer = self.ask(self.host.register_variable(self.scope, declare(name, type_, value, ttl=ttl)))
-        if answer is None:
-            return
-        entry = outcome(lambda: self.declared(name, type_, value, ttl))
-        if isinstance(entry, str):
-            assert reason_of(answer) == entry
-        else:
-            assert (answer.type, answer.value, answer.version) == (type_, entry.value, entry.version)
-            self.model[name] = entry
-
-    def declared(self, name: str, type_: str, value: Any, ttl: int | None) -> Entry:
-        held = fit(type_, value)
-        if name not in self.model and len(self.model) >= MAX_VARIABLES:
-            raise Refused("LIMIT_EXCEEDED")
-        version = self.model[name].version + 1 if name in self.model else 1
-        return Entry(type_, held, version, None if ttl is None else self.now + ttl)
+    @rule(name=NAMES, value=VALUES, other_type=st.one_of(st.none(), TYPES), ttl=TTLS)
+    def register(self, name: str, value: Any, other_type: str | None, ttl: int | None) -> None:
+        type_ = other_type or KINDS[type(value)]
+        call = self.host.register_variable(self.scope, declare(name, type_, value, ttl=ttl))
+        if done := self.expect(call, lambda: self.model.register(name, type_, value, ttl)):
+            answer, version = done
+            assert (answer.type, answer.value, answer.version) == (type_, fit(type_, value), version)
 
     @rule(name=NAMES, version=VERSIONS)
     def delete(self, name: str, version: int | None) -> None:
-        answer = self.ask(self.host.delete_variable(self.scope, name, expected_version=version))
-        if name in self.model and version in (None, self.model[name].version):
-            assert answer is None
-            del self.model[name]
-        elif answer is not None:
-            assert isinstance(answer, BridgeError)
-            assert answer.code is (Code.ABORTED if name in self.model else Code.NOT_FOUND)
-        else:
-            assert self.session_ends <= self.now
+        call = self.host.delete_variable(self.scope, name, expected_version=version)
+        assert self.expect(call, lambda: self.model.delete(name, version)) in (None, (None, None))
 
-    @rule(seconds=st.one_of(st.integers(1, 60), st.just(SESSION_TTL)))  # also to the very end of the session
+    @rule(name=NAMES, number=st.integers(-3, 3))
+    def change_the_type_and_go_back(self, name: str, number: int) -> None:
+        self.write([Write(name=name, value=number)])
+        self.register(name, number, "float", None)
+        self.roll_back(name, 1, None)
+
+    @rule(name=NAMES, back=st.integers(-1, 5), expected=VERSIONS)
+    def roll_back(self, name: str, back: int, expected: int | None) -> None:
+        newest = self.model.kept[name][-1].version if name in self.model.kept else 0
+        version = max(0, newest - back)
+        call = self.host.rollback_variable(self.scope, name, version, expected_version=expected)
+        if done := self.expect(call, lambda: self.model.roll_back(name, version, expected)):
+            answer, new_version = done
+            assert answer.version == new_version
+
+    @rule(name=NAMES, limit=st.integers(0, 3))
+    def look_back(self, name: str, limit: int) -> None:
+        history = self.ask(self.host.get_history(self.scope, name, limit=limit))
+        if name not in self.model.kept:
+            assert history == "VARIABLE_NOT_FOUND"
+            return
+        kept = self.model.kept[name][::-1][: limit or None]
+        assert [update.kind for update in history] == [one.kind for one in kept]
+        found = [update.variable for update in history]
+        assert [described(one) for one in found] == [
+            (name, one.type, type(one.value), one.value, one.version, one.ends) for one in kept
+        ]
+
+    @rule(seconds=st.integers(1, 45))
     def wait(self, seconds: int) -> None:
         self.now += seconds
-        self.forget()
+
+    @rule()
+    def wait_for_what_ends_next(self) -> None:
+        newest = [own[-1] for own in self.model.kept.values()]
+        self.now = min((one.ends for one in newest if one.ends is not None and one.ends > self.now), default=self.now)
 
     @rule()
     def sweep(self) -> None:
         self.run(self.host.sweep())
+        self.model.now = self.now
+        self.model.sweep()
 
-    @precondition(lambda self: self.now < self.session_ends)
     @invariant()
     def same(self) -> None:
+        self.model.now = self.now
+        live = {name: self.model.live(name) for name in sorted(self.model.kept)}
         found = self.ask(self.host.list_variables(self.scope))
-        assert [(one.name, one.type, one.value, one.version, one.expires_at) for one in found] == [
-            (name, entry.type, entry.value, entry.version, entry.ends) for name, entry in sorted(self.model.items())
-        ]
         # 1 and 1.0 and True are equal, and not the same value of a variable.
-        assert [type(one.value) for one in found] == [type(self.model[one.name].value) for one in found]
+        assert [described(one) for one in found] == [
+            (name, one.type, type(one.value), one.value, one.version, one.ends) for name, one in live.items() if one
+        ]
         assert self.ask(self.host.get_variables(self.scope, list("abcd"))) == {one.name: one for one in found}
 
 
-HostMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestHostBehavesLikeADict = HostMachine.TestCase
+def described(variable: Any) -> tuple[Any, ...]:
+    """What a model can say of a variable."""
+    value = variable.value
+    return (variable.name, variable.type, type(value), value, variable.version, variable.expires_at)
+
+
+@pytest.mark.timeout(300)  # for the search of a small example once it fails
+def test_host_behaves_like_lists_of_values(make_storage: MakeStorage) -> None:
+    examples = 60 if make_storage().kind == "memory" else 25
+    wanted = settings(max_examples=examples, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
+    machine = type("Machine", (HostMachine,), {"make_storage": staticmethod(make_storage)})
+    run_state_machine_as_test(machine, settings=wanted)

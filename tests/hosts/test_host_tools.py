@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
@@ -21,7 +22,8 @@ class Tools:
     def __init__(self) -> None:
         self.calls: list[ToolCall] = []
         self.emitted = 0
-        self.ended = asyncio.Event()
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+        self.finished = False
 
     async def run(self, call: ToolCall) -> Any:
         self.calls.append(call)
@@ -32,6 +34,14 @@ class Tools:
 
     async def echo(self, call: ToolCall) -> Any:
         return call.arguments
+
+    async def hangs(self, call: ToolCall) -> None:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # it takes its time to clean up
+        self.finished = True
 
     async def fails(self, call: ToolCall) -> Any:
         raise ToolError(Code.NOT_FOUND, "no such item", reason="NO_ITEM")
@@ -110,6 +120,50 @@ async def test_closed_stream_cancels_the_tool(host: Any, of: Any, tools: Tools) 
                     break
         await tools.ended.wait()
     assert tools.emitted < 10**9
+
+
+async def test_stream_closed_before_its_first_step_runs_nothing(host: Any, of: Any, tools: Tools) -> None:
+    async with aclosing(stream(host, of("alice"), "counts", to=10**9)):
+        pass
+    assert not tools.calls
+
+
+async def test_error_in_the_middle_comes_to_a_slow_reader_after_all_values(host: Any, of: Any) -> None:
+    seen: list[Any] = []
+    with pytest.raises(BridgeError) as error:
+        async for value in stream(host, of("alice"), "counts", to=30, fail=True):
+            seen.append(value)
+            await asyncio.sleep(0)
+    assert seen == list(range(30))
+    assert (error.value.code, error.value.reason) == (Code.OUT_OF_RANGE, "TOOL_ERROR")
+
+
+async def test_cancelled_call_cancels_the_tool(host: Any, of: Any, tools: Tools) -> None:
+    call = asyncio.ensure_future(host.call_tool(of("alice"), "hangs", {}))
+    async with asyncio.timeout(5):
+        await tools.began.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await tools.ended.wait()
+    assert not tools.finished
+
+
+async def test_cancelled_call_ends_after_the_tool(of: Any, tools: Tools) -> None:
+    call = asyncio.ensure_future(InMemoryHost(tools=tools).call_tool(of("alice"), "hangs", {}))
+    async with asyncio.timeout(5):
+        await tools.began.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert tools.ended.is_set()
+
+
+async def test_deadline_travels_to_the_tool(host: Any, of: Any, tools: Tools) -> None:
+    deadline = time.monotonic() + 50
+    await host.call_tool(of("alice", deadline=deadline), "echo", {})
+    # gRPC rounds times up, by 1 % at most.
+    assert tools.calls[0].deadline == pytest.approx(deadline, abs=1)
 
 
 async def test_host_without_tools_says_so(make_host: Any, of: Any) -> None:

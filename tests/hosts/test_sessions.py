@@ -10,6 +10,7 @@ import pytest
 
 from bridge.errors import BridgeError, Code, NoSessionError
 from bridge.host import CallScope
+from bridge.hosts.memory import InMemoryHost
 from bridge.variables import Write
 from tests.support.declare import declare
 
@@ -124,3 +125,63 @@ async def test_too_much_metadata_is_refused(host: Any, of: Any, metadata: dict[s
 async def test_metadata_must_be_text(host: Any, of: Any, metadata: Any) -> None:
     error = await _refusal(host.open_session(of("alice"), metadata=metadata))
     assert (error.code, error.violations[0].field) == (Code.INVALID_ARGUMENT, "metadata")
+
+
+async def test_owner_lists_own_sessions_newest_first(host: Any, of: Any, clock: Any) -> None:
+    opened = []
+    for principal in ("alice", "bob", "alice", "alice"):
+        clock.advance(1.0)
+        session = await host.open_session(of(principal), metadata={"by": principal})
+        if principal == "alice":
+            opened.insert(0, session.session_id)
+    assert [session.session_id for session in await host.list_sessions(of("alice"))] == opened
+    assert [session.session_id for session in await host.list_sessions(of("alice"), 2)] == opened[:2]
+    assert {session.metadata["by"] for session in await host.list_sessions(of("bob"))} == {"bob"}
+    assert await host.list_sessions(of("mallory")) == []
+
+
+async def test_list_has_no_session_that_is_closed_or_over(host: Any, of: Any, clock: Any) -> None:
+    short = await host.open_session(of("alice"), ttl=5.0)
+    closed = await host.open_session(of("alice"))
+    kept = await host.open_session(of("alice"))
+    await host.close_session(of("alice", closed.session_id))
+    clock.advance(6.0)
+    assert [session.session_id for session in await host.list_sessions(of("alice"))] == [kept.session_id]
+    assert short.session_id != kept.session_id
+
+
+async def test_looking_at_the_list_keeps_no_session_alive(host: Any, of: Any, clock: Any) -> None:
+    session = await host.open_session(of("alice"), ttl=5.0)
+    clock.advance(4.0)
+    (listed,) = await host.list_sessions(of("alice"))
+    assert listed.expires_at == session.expires_at
+
+
+async def test_nameless_callers_list_nothing_on_a_host_that_others_can_reach(of: Any) -> None:
+    host = InMemoryHost(lists_anonymous=False)
+    await host.open_session(CallScope())
+    error = await _refusal(host.list_sessions(CallScope()))
+    assert (error.code, error.reason) == (Code.PERMISSION_DENIED, "SESSIONS_PRIVATE")
+
+
+async def test_strict_host_refuses_a_session_nobody_opened(host: Any, of: Any) -> None:
+    error = await _refusal(host.set_variables(of("alice", "ab" * 16), [Write(name="x", value=1)]))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "SESSION_NOT_FOUND")
+
+
+async def test_auto_open_host_opens_a_session_for_whoever_uses_it_first(make_host: Any, of: Any, clock: Any) -> None:
+    host = await make_host(auto_open=True)
+    session_id = "ab" * 16
+    assert await host.set_variables(of("alice", session_id), [Write(name="x", value=1)]) == {"x": 1}
+    assert (await host.get_variables(of("alice", session_id), ["x"]))["x"].value == 1
+    error = await _refusal(host.get_variables(of("bob", session_id), ["x"]))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "SESSION_NOT_FOUND")
+    clock.advance(100_000.0)  # over, though nobody has swept it away
+    assert await host.get_variables(of("bob", session_id), ["x"]) == {}
+    for shape in ("AB" * 16, "ab" * 15, "../" * 10, "x" * 32):
+        assert (await _refusal(host.get_variables(of("alice", shape), ["x"]))).reason == "SESSION_NOT_FOUND"
+
+
+async def test_auto_open_host_opens_no_session_to_close_it(make_host: Any, of: Any) -> None:
+    host = await make_host(auto_open=True)
+    assert (await _refusal(host.close_session(of("alice", "ab" * 16)))).reason == "SESSION_NOT_FOUND"

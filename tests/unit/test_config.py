@@ -141,6 +141,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 def test_variables_of_others_are_left_alone() -> None:
     environ = {
         "BRIDGE_TARGET": "localhost:1",
+        "BRIDGE_SESSION": "x",
         "BRIDGE_CLIENT_TOKEN_FILE": "x",
         "BRIDGE_SERVICE_HOST": "10.0.0.1",
         "BRIDGE_SERVICE_PORT_GRPC": "50051",

@@ -161,6 +161,10 @@ def test_refusal_never_shows_the_value() -> None:
         ("string", Constraints(choices=("a",) * (MAX_CHOICES + 1)), "choices"),
         ("choice", Constraints(), "choices"),
         ("choice", Constraints(choices=["a"]), "choices"),  # type: ignore[arg-type]
+        ("choice", Constraints(choices=("a",), pattern="a"), "pattern"),
+        ("bytes", Constraints(pattern="a"), "pattern"),
+        ("string", Constraints(pattern=None), "pattern"),  # type: ignore[arg-type]
+        ("string", Constraints(choices=None), "choices"),  # type: ignore[arg-type]
         ("tensor", Constraints(shape=(-2,)), "shape"),
         ("tensor", Constraints(shape=()), "shape"),
         ("float", Constraints(min=numpy.zeros(2)), "min"),  # type: ignore[arg-type]

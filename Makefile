@@ -8,6 +8,8 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Older than any grpcio we support: stubs made by it work with every later runtime.
 PROTO_VENV := .venv-proto
 PROTO_TOOLS := grpcio-tools==1.76.0
+# What the tests need besides Python; fetched only where it is not installed.
+REDIS := $(if $(shell command -v redis-server),,.tools/redis/redis-server)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint types layers proto proto-check proto-breaking proto-baseline bench clean
@@ -26,10 +28,13 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(STAMP)
 
+.tools/redis/redis-server: tools/get_redis.py
+	$(PYTHON) tools/get_redis.py .tools/redis
+
 run: $(STAMP) ## set up, then show the bridge at work: host, server and client as processes
 	$(BIN)/bridge demo
 
-test: $(DEV_STAMP) ## set up, then run all tests
+test: $(DEV_STAMP) $(REDIS) ## set up, then run all tests
 	$(BIN)/python -m pytest
 
 check: lint types layers proto-check proto-breaking ## formatter, linter, types, import layers, stubs
@@ -69,4 +74,4 @@ bench: $(STAMP) ## measure, beside a bare grpc.aio echo and the peers
 	$(BIN)/python -m bench
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) $(PROTO_VENV) .venv-bench-* dist build
+	rm -rf $(VENV) $(PROTO_VENV) .venv-bench-* .tools dist build

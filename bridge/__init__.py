@@ -9,7 +9,8 @@ from bridge.adapter import Adapter
 from bridge.errors import BridgeError, Code, NoHostError, NoSessionError, ToolError
 from bridge.session import SessionContext
 from bridge.tool import tool
-from bridge.variables import Constraints, Variable
+from bridge.variable_watch import Watch
+from bridge.variables import Constraints, Update, UpdateKind, Variable
 
 __all__ = [
     "Adapter",
@@ -20,7 +21,10 @@ __all__ = [
     "NoSessionError",
     "SessionContext",
     "ToolError",
+    "Update",
+    "UpdateKind",
     "Variable",
+    "Watch",
     "__version__",
     "tool",
 ]

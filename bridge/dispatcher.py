@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from bridge.call import ToolCall
+from bridge.call_path import CALL_PATH, ENCLOSING, Enclosing, check_path, is_nested
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors.base import Executor
 from bridge.interceptors.base import Interceptor, chain
@@ -94,20 +95,24 @@ class Dispatcher:
 
     async def _run(self, call: ToolCall) -> Any:
         entry = self.registry[call.tool]
+        if path := call.headers.get(CALL_PATH):
+            check_path(path, call.tool)
         limits, calls = self._limits, self._calls
         if self._draining or len(calls) >= limits.max_calls or self._bytes + call.size > limits.max_bytes:
             self._refuse(call)
         now = monotonic()
         deadline, whose = self._deadline(call, entry.tool.options.timeout, now)
         call.deadline = deadline
-        context = SessionContext(call, self._loop or self._begin())
         task = current_task()
+        context = SessionContext(call, self._loop or self._begin(), _task=task)
         assert task is not None  # noqa: S101 - coroutines of a dispatcher run in tasks
         running = _Running(call, context, task, now, whose)
         calls.add(running)
         self._bytes += call.size
         if deadline < self._next_look:
             self._look_at(deadline)
+        enclosing = Enclosing(call, context.cancelled)
+        ENCLOSING.set(enclosing)  # never reset: a call has a task, and so a context, of its own
         try:
             return await self._executors[entry.tool.isolation].run(Invocation(entry, call, context, self._errors))
         except BaseException as failure:
@@ -117,6 +122,7 @@ class Dispatcher:
             raise
         finally:
             running.dead = True
+            enclosing.call = None
             if running.error is not None:
                 task.uncancel()
             calls.discard(running)
@@ -131,9 +137,10 @@ class Dispatcher:
         return self._loop
 
     def _refuse(self, call: ToolCall) -> None:
-        """Raises what keeps a call from starting. One call over the limit of bytes is let in if it is alone."""
+        """Raises what keeps a call from starting. One call over the limit of bytes is let in if it is alone. While the
+        server stops, calls inside running ones are part of what it waits for."""
         limits = self._limits
-        if self._draining:
+        if self._draining and not (self._calls and is_nested(call)):
             raise BridgeError(
                 Code.UNAVAILABLE,
                 "the server is stopping and takes no new calls; try again, another or the restarted one will answer",
@@ -142,7 +149,7 @@ class Dispatcher:
             )
         if len(self._calls) >= limits.max_calls:
             why = f"{limits.max_calls} calls are running (--max-concurrent-calls)"
-        elif self._calls:
+        elif self._calls and self._bytes + call.size > limits.max_bytes:
             why = f"requests of {limits.max_bytes} bytes are in work (--max-in-flight-bytes)"
         else:
             return

@@ -73,6 +73,8 @@ class Invocation(msgspec.Struct):
             arguments = tool.bind(self.call.arguments)
             if tool.context_parameter is not None:
                 arguments[tool.context_parameter] = self.context
+            if tool.reads:
+                await self.context.prefetch(tool.reads)
             has_begun = True
             info = self.entry.adapter
             adapter = await place.call(info.cls) if info.blocking_init else info.cls()

@@ -4,80 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from bridge.call import Chunk, Progress, ToolCall, time_remaining
-from bridge.errors import BridgeError, Code, NoSessionError
-from bridge.host import CallScope
-from bridge.session_variables import BlockingVariables, SessionVariables
+from bridge.blocking_variables import BlockingVariables
+from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
+from bridge.call_path import CALL_PATH, check_path, path_below
+from bridge.cancel_event import CancelEvent
+from bridge.errors import BridgeError, Code, NoHostError, NoSessionError
+from bridge.host import CallScope, Host, NoHost
+from bridge.session_variables import SessionVariables, value_of
 from bridge.telemetry.propagation import outgoing, trace_id
-from bridge.variables import Declaration, Variable, Write, WriteResult
+from bridge.variable_exchange import Exchange
+from bridge.variables import Variable
 
-__all__ = ["CALL_PATH", "MAX_CALL_DEPTH", "CancelEvent", "SessionContext", "SyncSessionContext"]
+__all__ = ["CancelEvent", "SessionContext", "SyncSessionContext"]
 
 T = TypeVar("T")
 
-CALL_PATH = "bridge-call-path"
-"""Metadata key with the names of the tools a call is nested in, outermost first, separated by commas."""
-MAX_CALL_DEPTH = 16
-"""Tools calling host tools calling tools ... are refused below this depth."""
-
 _log = logging.getLogger("bridge.tool")
-
-
-class CancelEvent(msgspec.Struct):
-    """Set when nobody waits for the tool any more: the caller gave up, its deadline passed, or the server stops.
-
-    Set from the event loop; read from any thread.
-    """
-
-    _is_set: bool = False
-    _callbacks: list[Callable[[], object]] | None = None
-
-    def is_set(self) -> bool:
-        """Whether the tool should stop. The way for loops in sync tools to notice."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Says that the tool should stop."""
-        self._is_set = True
-        callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            callback()
-
-    def add_callback(self, callback: Callable[[], object]) -> None:
-        """Calls back, in the event loop, when set; at once if it is."""
-        callbacks = self._callbacks
-        if callbacks is None:
-            callbacks = self._callbacks = []
-        callbacks.append(callback)
-        if self._is_set:  # looked at last: whoever sets it meanwhile either sees the callback or is seen here
-            callback()
-
-    def discard_callback(self, callback: Callable[[], object]) -> None:
-        """Forgets a callback."""
-        callbacks = self._callbacks
-        if callbacks is not None and callback in callbacks:
-            callbacks.remove(callback)
-
-    async def wait(self) -> None:
-        """Returns when set (async tools)."""
-        if not self._is_set:
-            happened = asyncio.Event()
-            self.add_callback(happened.set)
-            await happened.wait()
-
-    def wait_blocking(self, timeout: float | None = None) -> bool:
-        """Blocks until set or ``timeout`` seconds are over; returns whether it is set (sync tools)."""
-        event = threading.Event()
-        self.add_callback(event.set)
-        event.wait(timeout)
-        self.discard_callback(event.set)
-        return self._is_set
 
 
 class _ToolLogger(logging.LoggerAdapter[logging.Logger]):
@@ -91,9 +39,13 @@ class _ToolLogger(logging.LoggerAdapter[logging.Logger]):
 class SessionContext(SessionVariables, msgspec.Struct, eq=False):
     """A tool's view of its session, its caller and its time.
 
-    Nothing is sent to the host unless one of these methods is called. Values read are remembered for the rest of the
-    invocation, so a value may be as old as the invocation; ``get(name, fresh=True)`` asks again. Writes go to the host
-    at once, in order.
+    Nothing is sent to the host unless one of these methods is called, or the tool declares what it reads
+    (``@tool(reads=[...])``). What was read, also that there is no variable of a name, is remembered for the rest of the
+    call or until this context writes the name or watches it change: a value may be as old as the call, and
+    ``get(name, fresh=True)`` asks again. It is the same object each time, so change a copy.
+
+    Sync tools can use the context like a mapping: ``ctx["x"]``, ``ctx["x"] = 1``, ``"x" in ctx``, ``del ctx["x"]``. In
+    an async tool that works for reading what is remembered, and is otherwise ``RuntimeError``.
 
     All methods raise ``NoSessionError`` in a call without a session, ``NoHostError`` where there is no way to a host,
     and otherwise the host's ``BridgeError``.
@@ -104,11 +56,15 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
     _loop: asyncio.AbstractEventLoop
     cancelled: CancelEvent = msgspec.field(default_factory=CancelEvent)
     """Set when nobody waits for the tool any more."""
-    _cache: dict[str, Variable] | None = None
+    _task: asyncio.Task[Any] | None = None
+    """The task of the call, in which an async tool runs."""
+    _exchange: Exchange | None = None
     _relay: asyncio.Task[None] | None = None
     _progress: Progress | None = None
     _sync: SyncSessionContext | None = None
     _log: _ToolLogger | None = None
+
+    __iter__ = None  # else Python would ask for ctx[0], ctx[1] and so on
 
     def __repr__(self) -> str:
         return f"<SessionContext of {self.tool!r}>"
@@ -201,68 +157,74 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
         return self._scope()
 
     def _headers(self) -> dict[str, str]:
-        headers = dict(outgoing(self._call.headers))
-        path = self._call.headers.get(CALL_PATH)
-        headers[CALL_PATH] = f"{path},{self.tool}" if path else self.tool
-        return headers
+        return {**outgoing(self._call.headers), CALL_PATH: path_below(self._call)}
 
-    async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
-        scope = self._session()
-        cache = self._cache
-        if cache is None:
-            cache = self._cache = {}
-        wanted = names if fresh else [name for name in names if name not in cache]
-        if wanted:
-            found = await self._call.host.get_variables(scope, wanted)
-            for name in wanted:
-                cache.pop(name, None)
-            cache.update(found)
-        return {name: cache[name] for name in names if name in cache}
+    def _talk(self) -> Exchange:
+        if self._exchange is None:
+            self._exchange = Exchange(remember=True)
+        return self._exchange
 
-    async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
-        scope = self._session()
-        for write in writes:
-            self._forget(write.name)
-        return await self._call.host.set_variables(scope, writes, atomic=atomic)
+    async def _ask(self, operation: Callable[[Host], Awaitable[T]], scope: CallScope, *, idempotent: bool = False) -> T:
+        return await operation(self._call.host)
 
-    async def _register(self, declaration: Declaration) -> Variable:
-        scope = self._session()
-        self._forget(declaration.name)
-        return await self._call.host.register_variable(scope, declaration)
+    async def _fetch(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
+        return await self._call.host.get_variables(scope, names)
 
-    async def delete(self, name: str, expected_version: int | None = None) -> None:
-        """Deletes a variable."""
-        scope = self._session()
-        self._forget(name)
-        await self._call.host.delete_variable(scope, name, expected_version=expected_version)
+    def _asks_alone(self) -> bool:
+        # The tool itself waits for the answer; what it gathers, and threads, ask from other tasks.
+        return self._task is not None and asyncio.current_task() is self._task
 
-    async def list(self, pattern: str = "") -> list[Variable]:
-        """Variables whose name matches a glob (``*``, ``?``), sorted by name; all without a pattern."""
-        return await self._call.host.list_variables(self._session(), pattern)
+    def _remembered(self, name: str) -> Any:
+        exchange = self._exchange
+        return NO_VALUE if exchange is None else exchange.known.get(name, NO_VALUE)
 
-    def _forget(self, name: str) -> None:
-        if self._cache is not None:
-            self._cache.pop(name, None)
+    async def prefetch(self, names: Sequence[str]) -> None:
+        """Reads variables into memory in one round trip; nothing without a session or a host."""
+        if self._call.session_id:
+            try:
+                await self._talk().fetch(names, partial(self._fetch, self._session()))
+            except NoHostError:
+                pass  # the tool may do without; it is told when it asks
+
+    def __getitem__(self, name: str) -> Any:
+        variable = self._remembered(name)
+        if variable is NO_VALUE:
+            advice = f"await ctx.get({name!r}) the first time, or declare it: @tool(reads=[{name!r}])"
+            return self._blocking(advice)[name]
+        return value_of(name, variable)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._blocking(f"await ctx.set({name!r}, ...)")[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._blocking(f"await ctx.delete({name!r})")[name]
+
+    def __contains__(self, name: str) -> bool:
+        variable = self._remembered(name)
+        if variable is NO_VALUE:
+            return name in self._blocking(f"await ctx.get({name!r}, None)")
+        return variable is not None
+
+    def _blocking(self, advice: str) -> SyncSessionContext:
+        self._session()
+        if isinstance(self._call.host, NoHost):
+            raise NoHostError
+        _refuse_to_block(advice)
+        return self.sync
 
     # -- tools of the host ---------------------------------------------------------------------------------------
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         """Runs a tool of the host, within this call's deadline, and returns its result."""
-        return await self._call.host.call_tool(self._deeper(), tool, arguments)
+        return await self._call.host.call_tool(self._deeper(tool), tool, arguments)
 
     def stream(self, tool: str, /, **arguments: Any) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; iterates over what it yields."""
-        return self._call.host.stream_tool(self._deeper(), tool, arguments)
+        return self._call.host.stream_tool(self._deeper(tool), tool, arguments)
 
-    def _deeper(self) -> CallScope:
+    def _deeper(self, tool: str) -> CallScope:
         scope = self._scope()
-        if scope.headers[CALL_PATH].count(",") >= MAX_CALL_DEPTH:
-            raise BridgeError(
-                Code.FAILED_PRECONDITION,
-                f"tools call each other {MAX_CALL_DEPTH} levels deep, most likely in a circle; the path of calls is "
-                + scope.headers[CALL_PATH][:500],
-                reason="CALL_DEPTH",
-            )
+        check_path(scope.headers[CALL_PATH], tool)
         return scope
 
 
@@ -280,12 +242,10 @@ class SyncSessionContext(BlockingVariables):
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         context = self._context
         try:
-            running = asyncio.get_running_loop()
+            _refuse_to_block("await ctx... in async tools")
         except RuntimeError:
-            running = None
-        if running is not None:
             coroutine.close()
-            raise RuntimeError("ctx.sync blocks, and this is the event loop: use `await ctx...` in async tools")
+            raise
         future = asyncio.run_coroutine_threadsafe(coroutine, context._loop)
         context.cancelled.add_callback(future.cancel)
         try:
@@ -297,6 +257,13 @@ class SyncSessionContext(BlockingVariables):
             ) from None
         finally:
             context.cancelled.discard_callback(future.cancel)
+
+    def _finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        # Also when the tool was cancelled, and without waiting: whatever is asked for next comes after it.
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self._context._loop)
+        except RuntimeError:
+            coroutine.close()  # the loop is gone, and with it what was to be let go of
 
     def _variables(self) -> SessionContext:
         return self._context
@@ -317,8 +284,17 @@ class SyncSessionContext(BlockingVariables):
             while (value := self._run(step())) is not end:
                 yield value
         finally:
-            self._run(stream.aclose())
+            self._finish(stream.aclose())
 
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """See ``SessionContext.progress``."""
         self._context.progress(fraction, message)
+
+
+def _refuse_to_block(instead: str) -> None:
+    """Raises ``RuntimeError`` in an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"this blocks, and here is the event loop: use {instead}")

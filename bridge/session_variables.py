@@ -1,18 +1,24 @@
 """The calls about variables, in one place: a tool's session context has them, and a client's session.
 
-What differs (where a read comes from, how a write is sent) is in five methods that both implement.
+What differs (who asks which host, and whether reads are remembered) is in a few methods that both implement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable
 from typing import Any, TypeVar
 
 from bridge.call import NO_VALUE
-from bridge.errors import BridgeError
-from bridge.variables import Constraints, Declaration, Variable, Write, WriteResult, variable_not_found
+from bridge.errors import BridgeError, invalid_argument
+from bridge.host import CallScope, Host
+from bridge.variable_exchange import Exchange, Found
+from bridge.variable_update import Updating
+from bridge.variable_watch import Begun, Watch, open_watch
+from bridge.variables import Constraints, Declaration, Update, Variable, Write, WriteResult, variable_not_found
 
-__all__ = ["BlockingVariables", "SessionVariables"]
+__all__ = ["SessionVariables", "value_of"]
 
 T = TypeVar("T")
 
@@ -22,29 +28,33 @@ class SessionVariables:
 
     All methods raise ``BridgeError``: NOT_FOUND, reason ``SESSION_NOT_FOUND``, if the host has no such session (any
     more); otherwise what the host raises.
+
+    Reads asked for together (``asyncio.gather``) become one request. Writes go to the host one after the other in the
+    order they were asked for, even if they were asked for at the same time, and a read asked for after a write of the
+    same name sees it, or what came later.
     """
 
     __slots__ = ()
 
-    async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
-        """Reads at one instant; names of which there is none are absent."""
+    # -- what a session object implements ------------------------------------------------------------------------
+
+    def _session(self) -> CallScope:
+        """On whose behalf the host is asked; raises ``BridgeError`` if there is no session."""
         raise NotImplementedError
 
-    async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
-        """Writes; see ``bridge.host.Host.set_variables``."""
+    def _talk(self) -> Exchange:
+        """The order in which it is asked."""
         raise NotImplementedError
 
-    async def _register(self, declaration: Declaration) -> Variable:
-        """Declares."""
+    async def _ask(self, operation: Callable[[Host], Awaitable[T]], scope: CallScope, *, idempotent: bool = False) -> T:
+        """Asks the host; may do so again if that is safe."""
         raise NotImplementedError
 
-    async def delete(self, name: str, expected_version: int | None = None) -> None:
-        """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
-        raise NotImplementedError
+    def _remembered(self, name: str) -> Any:
+        """The ``Variable`` read before, ``None`` if there was none; ``NO_VALUE`` if that is not known (any more)."""
+        return NO_VALUE
 
-    async def list(self, pattern: str = "") -> list[Variable]:
-        """Variables whose name matches a glob (``*``, ``?``), sorted by name; all without a pattern."""
-        raise NotImplementedError
+    # -- reads ---------------------------------------------------------------------------------------------------
 
     async def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
         """The value of a variable.
@@ -52,27 +62,96 @@ class SessionVariables:
         Args:
             name: the variable.
             default: returned if there is none; without it that is NOT_FOUND, reason ``VARIABLE_NOT_FOUND``.
-            fresh: in a tool, ask the host even if the value was read before in this invocation.
+            fresh: in a tool, ask the host even if the variable was read before in this call.
         """
-        found = await self._read([name], fresh=fresh)
-        if name in found:
-            return found[name].value
-        if default is not NO_VALUE:
-            return default
-        raise variable_not_found(name)
+        variable = NO_VALUE if fresh else self._remembered(name)
+        if variable is NO_VALUE:
+            variable = (await self._read((name,), fresh=fresh))[name]
+        return value_of(name, variable, default)
 
     async def get_variable(self, name: str) -> Variable:
         """A variable with its version, type and constraints, as it is now."""
-        found = await self._read([name], fresh=True)
-        if name not in found:
+        variable = (await self._read((name,), fresh=True))[name]
+        if variable is None:
             raise variable_not_found(name)
-        return found[name]
+        return variable
 
     async def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
-        """Values of several variables, read at one instant in one round trip; those that do not exist are absent."""
-        return {name: variable.value for name, variable in (await self._read([*names], fresh=fresh)).items()}
+        """Values of several variables, read at one instant in one round trip; those that do not exist are absent.
 
-    async def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
+        Args:
+            names: the variables, at most 1000.
+            fresh: in a tool, also ask for those that were read before in this call; they are otherwise of that instant.
+        """
+        names = tuple(names)
+        found = await self._read(names, fresh=fresh)
+        return {name: variable.value for name in names if (variable := found[name]) is not None}
+
+    async def _read(self, names: Sequence[str], *, fresh: bool) -> Found:
+        fetch = partial(self._fetch, self._session())
+        return await self._talk().read(names, fetch, fresh=fresh, at_once=self._asks_alone())
+
+    def _asks_alone(self) -> bool:
+        """Whether the code that asks is all that can ask in this turn of the event loop."""
+        return False
+
+    async def _fetch(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
+        return await self._ask(lambda host: host.get_variables(scope, names), scope, idempotent=True)
+
+    async def history(self, name: str, limit: int = 0) -> list[Update]:
+        """The changes of a variable that are still kept, newest first, the current one included.
+
+        Args:
+            name: the variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if nothing is kept of it.
+            limit: most changes to return; 0 for all.
+        """
+        scope = self._session()
+        await self._talk().settle((name,))
+        return await self._ask(lambda host: host.get_history(scope, name, limit=limit), scope, idempotent=True)
+
+    async def list(self, pattern: str = "") -> list[Variable]:
+        """Variables whose name matches a glob (``*``, ``?``), sorted by name; all without a pattern."""
+        scope = self._session()
+        await self._talk().settle()
+        return await self._ask(lambda host: host.list_variables(scope, pattern), scope, idempotent=True)
+
+    def watch(self, *names: str, initial: bool = False, resume_after: Mapping[str, int] | None = None) -> Watch:
+        """Watches variables: ``async with ctx.watch("a") as watch: async for update in watch: ...``; see ``Watch``.
+
+        Args:
+            names: the variables; they need not exist yet.
+            initial: begin with the values there are, of names that are not in ``resume_after``.
+            resume_after: by name, the version after which to go on, as an earlier watch left it in ``positions``.
+        """
+        positions = dict(resume_after or {})
+
+        async def begin() -> Begun:
+            scope = self._session()
+            await self._talk().settle(names)
+            return await self._open_watch(scope, names, initial, positions)
+
+        return Watch(begin, positions, self._changed)
+
+    async def _open_watch(
+        self, scope: CallScope, names: Sequence[str], initial: bool, positions: Mapping[str, int]
+    ) -> Begun:
+        return await self._ask(lambda host: open_watch(host, scope, names, initial, positions), scope, idempotent=True)
+
+    def _changed(self, name: str) -> None:
+        """A watch has shown that a variable has changed, so what was read of it is old."""
+        self._talk().forget((name,))
+
+    # -- writes --------------------------------------------------------------------------------------------------
+
+    async def set(
+        self,
+        name: str,
+        value: Any,
+        expected_version: int | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> int:
         """Writes a variable and returns its new version. An unknown name is registered with the value's type.
 
         Args:
@@ -80,21 +159,50 @@ class SessionVariables:
             value: must fit the variable's type and constraints.
             expected_version: write only if this is the current version (0: only if there is none), otherwise ABORTED,
                 reason ``VERSION_MISMATCH``.
+            metadata: free text to keep with it; as before by default.
+            ttl: seconds it lives from now; as before by default.
         """
-        results = await self._write([Write(name=name, value=value, expected_version=expected_version)], atomic=True)
-        version = results[name]
+        write = Write(name=name, value=value, expected_version=expected_version, metadata=metadata or {}, ttl=ttl)
+        version = (await self._write([write], atomic=True))[name]
         if isinstance(version, BridgeError):
             raise version
         return version
 
-    async def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
+    async def set_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        atomic: bool = True,
+        expected_versions: Mapping[str, int] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+    ) -> dict[str, WriteResult]:
         """Writes several variables.
+
+        Args:
+            values: the new values by name.
+            atomic: all or nothing.
+            expected_versions: as ``expected_version`` of ``set``, for some or all of the names.
+            metadata: free text to keep with each; as before by default.
+            ttl: seconds each lives from now; as before by default.
 
         Returns:
             The new version by name; without ``atomic`` the error of those that were refused. With ``atomic`` the first
             refusal is raised and nothing is written.
         """
-        return await self._write([Write(name=name, value=value) for name, value in values.items()], atomic=atomic)
+        expected = expected_versions or {}
+        if not expected.keys() <= values.keys():
+            raise invalid_argument("expected_versions", "has names that are not written")
+        writes = [
+            Write(name=name, value=value, expected_version=expected.get(name), metadata=metadata or {}, ttl=ttl)
+            for name, value in values.items()
+        ]
+        return await self._write(writes, atomic=atomic)
+
+    async def _write(self, writes: Sequence[Write], *, atomic: bool) -> dict[str, WriteResult]:
+        scope = self._session()
+        async with self._talk().turn([write.name for write in writes]):
+            return await self._ask(lambda host: host.set_variables(scope, writes, atomic=atomic), scope)
 
     async def register(
         self,
@@ -116,61 +224,79 @@ class SessionVariables:
             metadata: free text kept with it.
             ttl: seconds it lives from now; as long as the session by default.
         """
-        return await self._register(
-            Declaration(
-                name=name,
-                type=type,
-                value=value,
-                constraints=constraints or Constraints(),
-                metadata=metadata or {},
-                ttl=ttl,
-            )
+        declaration = Declaration(
+            name=name,
+            type=type,
+            value=value,
+            constraints=constraints or Constraints(),
+            metadata=metadata or {},
+            ttl=ttl,
         )
+        scope = self._session()
+        async with self._talk().turn((name,)):
+            return await self._ask(lambda host: host.register_variable(scope, declaration), scope)
+
+    async def delete(self, name: str, expected_version: int | None = None) -> None:
+        """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none.
+
+        Args:
+            name: the variable.
+            expected_version: as for ``set``.
+        """
+        scope = self._session()
+        async with self._talk().turn((name,)):
+            await self._ask(lambda host: host.delete_variable(scope, name, expected_version=expected_version), scope)
+
+    async def update(self, name: str, function: Callable[[Any], Any], default: Any = NO_VALUE) -> Any:
+        """Changes a variable depending on its value, safely: ``await ctx.update("total", lambda n: n + 1, default=0)``.
+
+        Reads the value and writes what the function makes of it, if nobody else has written in between; otherwise all
+        over again, up to 50 times. Other writes of this session object wait meanwhile.
+
+        Args:
+            name: the variable.
+            function: takes the value and returns the next one; may be ``async``. It can be called several times, so
+                it must do nothing else; writing variables of the session in it is ``RuntimeError``.
+            default: what the function gets if there is none; without it that is NOT_FOUND.
+
+        Returns:
+            What the function returned last, and is written.
+
+        Raises:
+            BridgeError: ABORTED, reason ``CONTENTION``, if others were faster every time.
+        """
+        updating = Updating(self, name, default)
+        try:
+            await updating.begin()
+            while True:
+                with updating.calling():
+                    value = function(updating.value)
+                    if isawaitable(value):
+                        value = await value
+                if await updating.offer(value):
+                    return value
+        finally:
+            await updating.end()
+
+    async def rollback(self, name: str, version: int, expected_version: int | None = None) -> Variable:
+        """Writes the value of an earlier version again, as a new version; returns the variable.
+
+        Args:
+            name: the variable; one that is gone comes back.
+            version: the version whose value is wanted; OUT_OF_RANGE, reason ``VERSION_GONE``, if it is not kept.
+            expected_version: as for ``set``.
+        """
+        scope = self._session()
+        async with self._talk().turn((name,)):
+            return await self._ask(
+                lambda host: host.rollback_variable(scope, name, version, expected_version=expected_version), scope
+            )
 
 
-class BlockingVariables:
-    """``SessionVariables`` for code without asyncio: the same calls, blocking."""
-
-    __slots__ = ()
-
-    def _variables(self) -> SessionVariables:
-        """What is asked."""
-        raise NotImplementedError
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine in the event loop and waits for it."""
-        raise NotImplementedError
-
-    def get(self, name: str, default: Any = NO_VALUE, *, fresh: bool = False) -> Any:
-        """See ``SessionVariables.get``."""
-        return self._run(self._variables().get(name, default, fresh=fresh))
-
-    def get_variable(self, name: str) -> Variable:
-        """See ``SessionVariables.get_variable``."""
-        return self._run(self._variables().get_variable(name))
-
-    def get_many(self, names: Iterable[str], *, fresh: bool = False) -> dict[str, Any]:
-        """See ``SessionVariables.get_many``."""
-        return self._run(self._variables().get_many(names, fresh=fresh))
-
-    def set(self, name: str, value: Any, expected_version: int | None = None) -> int:
-        """See ``SessionVariables.set``."""
-        return self._run(self._variables().set(name, value, expected_version))
-
-    def set_many(self, values: Mapping[str, Any], *, atomic: bool = True) -> dict[str, WriteResult]:
-        """See ``SessionVariables.set_many``."""
-        return self._run(self._variables().set_many(values, atomic=atomic))
-
-    def register(
-        self, name: str, type: str, value: Any, constraints: Constraints | None = None, **options: Any
-    ) -> Variable:
-        """See ``SessionVariables.register``."""
-        return self._run(self._variables().register(name, type, value, constraints, **options))
-
-    def delete(self, name: str, expected_version: int | None = None) -> None:
-        """See ``SessionVariables.delete``."""
-        self._run(self._variables().delete(name, expected_version))
-
-    def list(self, pattern: str = "") -> list[Variable]:
-        """See ``SessionVariables.list``."""
-        return self._run(self._variables().list(pattern))
+def value_of(name: str, variable: Variable | None, default: Any = NO_VALUE) -> Any:
+    """The value of what was read, or the default, or NOT_FOUND."""
+    if variable is not None:
+        return variable.value
+    if default is NO_VALUE:
+        raise variable_not_found(name)
+    return default

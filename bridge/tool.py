@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, overload
 
 import msgspec
@@ -19,6 +19,8 @@ from msgspec.structs import asdict
 from bridge.errors import BridgeError, Code
 from bridge.schema import Schemas, convert_hook, schemas_for
 from bridge.session import SessionContext
+from bridge.variable_exchange import MAX_NAMES
+from bridge.variables import check_name
 from bridge.violations import refuse
 
 __all__ = ["ISOLATIONS", "NAME", "Parameter", "Tool", "ToolOptions", "inspect_tool", "tool"]
@@ -44,6 +46,7 @@ class ToolOptions(msgspec.Struct, frozen=True):
     read_only: bool = False
     collect: bool = False
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
+    reads: Sequence[str] = ()
 
 
 @overload
@@ -60,6 +63,7 @@ def tool(
     read_only: bool = False,
     collect: bool = False,
     metadata: Mapping[str, str] | None = None,
+    reads: Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -74,6 +78,7 @@ def tool(
     read_only: bool = False,
     collect: bool = False,
     metadata: Mapping[str, str] | None = None,
+    reads: Sequence[str] = (),
 ) -> Any:
     """Makes a method of an ``Adapter`` a tool. Usable as ``@tool`` and as ``@tool(...)``.
 
@@ -86,8 +91,10 @@ def tool(
         read_only: it only looks. Implies nothing else.
         collect: a streaming tool may be called by the unary RPC too; what it yields comes back as a list.
         metadata: free text for those who list tools.
+        reads: names of session variables that the tool is going to read: they are fetched in one round trip before it
+            starts, if the call has a session. Reading them then costs next to nothing.
     """
-    options = ToolOptions(name, isolation, timeout, idempotent, read_only, collect, dict(metadata or {}))
+    options = ToolOptions(name, isolation, timeout, idempotent, read_only, collect, dict(metadata or {}), reads)
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         setattr(function, _MARK, options)
@@ -130,6 +137,8 @@ class Tool(msgspec.Struct, frozen=True):
     """A struct with a field for each parameter."""
     convert_hook: Callable[[Any, Any], Any] | None
     """Converts to types msgspec does not know; ``None`` if there are none."""
+    reads: tuple[str, ...] = ()
+    """Session variables that are fetched before it starts."""
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments for the function, validated and converted; defaults filled in.
@@ -194,6 +203,7 @@ def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str)
         context_parameter=context_parameter,
         arguments_type=_arguments_type(types, declared),
         convert_hook=convert_hook if schemas.custom else None,
+        reads=_reads(where, options.reads),
     )
 
 
@@ -206,6 +216,20 @@ def _check_options(where: str, options: ToolOptions, isolation: str, *, is_async
         _bad(where, "timeout must be more than 0 seconds")
     if options.collect and not streaming:
         _bad(where, "collect=True is for tools that yield")
+
+
+def _reads(where: str, reads: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(reads, str) or not isinstance(reads, Sequence):
+        _bad(where, f"reads is a list of names, such as ['temperature'], and {reads!r:.140} is not")
+    try:
+        for name in reads:
+            check_name(name)
+    except BridgeError as error:
+        _bad(where, f"reads has {name!r:.140}, and {error.message}")
+    names = tuple(dict.fromkeys(reads))
+    if len(names) > MAX_NAMES:
+        _bad(where, f"reads has {len(names)} names, and {MAX_NAMES} can be read at once")
+    return names
 
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:

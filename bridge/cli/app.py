@@ -17,8 +17,10 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.problems import OutputClosed, Reporter, usage_error
 from bridge.cli.project import certs, demo, new
 from bridge.cli.servers import command as server
+from bridge.cli.session_commands import SESSION_COMMANDS
+from bridge.cli.var_commands import VAR_COMMANDS
 
-__all__ = ["COMMANDS", "build", "run"]
+__all__ = ["COMMANDS", "GROUPS", "build", "run"]
 
 COMMANDS: dict[str, tuple[str, Callable[..., int]]] = {
     "serve": ("Servers", server("bridge")),
@@ -33,6 +35,11 @@ COMMANDS: dict[str, tuple[str, Callable[..., int]]] = {
     "demo": ("Adapters and set-up", demo),
 }
 """Panel of the help and function of each command."""
+GROUPS: dict[str, tuple[str, str, dict[str, Callable[..., int]]]] = {
+    "session": ("Sessions and variables", "Open, list and close sessions.", SESSION_COMMANDS),
+    "var": ("Sessions and variables", "Read, write and watch the variables of a session.", VAR_COMMANDS),
+}
+"""Panel, help and commands of each group, as in ``bridge var get``."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 _SETTINGS = (
@@ -48,6 +55,11 @@ def build() -> typer.Typer:
     for name, (panel, function) in COMMANDS.items():
         epilog = _SETTINGS if panel == "Servers" else None
         app.command(name, rich_help_panel=panel, epilog=epilog)(_with_closed_output(function))
+    for name, (panel, text, commands) in GROUPS.items():
+        group = typer.Typer(no_args_is_help=True)
+        for own_name, function in commands.items():
+            group.command(own_name)(_with_closed_output(function))
+        app.add_typer(group, name=name, help=text, rich_help_panel=panel)
     return app
 
 

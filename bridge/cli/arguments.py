@@ -15,7 +15,7 @@ from bridge.cli.problems import usage_error
 
 __all__ = ["Assignment", "json_arguments", "parse_assignment", "resolve"]
 
-_ASSIGNMENT = re.compile(r"(?P<name>[^=:@]+)(?P<json>:?)=(?P<text>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<name>[^=@]+?)(?P<json>:?)=(?P<text>.*)", re.DOTALL)
 _STDIN = "-"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import msgspec
@@ -87,7 +86,7 @@ def _show_all(found: list[ToolInfo]) -> None:
         table.add_row(
             *(Text(printable(text)) for text in (name, _signature(info), info.description.partition("\n")[0]))
         )
-    _print(table if found else "This server has no tools.")
+    output.print_rich(table if found else "This server has no tools.")
 
 
 def _signature(info: ToolInfo) -> str:
@@ -102,27 +101,22 @@ def _show_one(info: ToolInfo) -> None:
     facts = [word for word in ("streaming", "collects", "idempotent", "read_only") if getattr(info, word)]
     facts += [f"runs {info.isolation}"] if info.isolation else []
     facts += [f"at most {info.timeout:g} s"] if info.timeout is not None else []
-    _print(Text(printable(info.name), style="bold"), Text(printable(info.description)), Text(", ".join(facts)))
+    output.print_rich(
+        Text(printable(info.name), style="bold"), Text(printable(info.description)), Text(", ".join(facts))
+    )
     if info.parameters:
         table = Table("Parameter", "Type", "Default", "Meaning")
         for parameter in info.parameters:
             default = "required" if parameter.required else output.summary(parameter.default)
             cells = (parameter.name, parameter.type, default, parameter.description)
             table.add_row(*(Text(printable(cell)) for cell in cells))
-        _print(table)
+        output.print_rich(table)
     for title, schema in (("arguments", info.input_schema), ("result", info.output_schema)):
         if schema:
             text = output.document(schema)
-            _print(f"JSON Schema of the {title}:", Syntax(text, "json", background_color="default", word_wrap=True))
-
-
-def _print(*parts: Any) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own, and what is cut off there is lost.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    for part in parts:
-        console.print(part, highlight=False, markup=False)
+            output.print_rich(
+                f"JSON Schema of the {title}:", Syntax(text, "json", background_color="default", word_wrap=True)
+            )
 
 
 @with_options

@@ -45,6 +45,7 @@ OPTIONAL_PACKAGES = {
     "numpy": "numpy",
     "pyarrow": "arrow",
     "cryptography": "tls",
+    "google-re2": "patterns",
     "opentelemetry-sdk": "otel",
     "prometheus-client": "metrics",
 }

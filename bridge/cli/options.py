@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +16,20 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
+    from bridge.host import CallScope
+    from bridge.hosts.grpc import GrpcHost
     from bridge_client import BridgeClient, ClientConfig
 
-__all__ = ["DEFAULT_TARGET", "ClientOptions", "Debug", "JsonOutput", "client_config", "connect", "with_options"]
+__all__ = [
+    "DEFAULT_TARGET",
+    "ClientOptions",
+    "Debug",
+    "JsonOutput",
+    "client_config",
+    "connect",
+    "connect_host",
+    "with_options",
+]
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -69,7 +81,12 @@ class ClientOptions:
     ] = None
     session: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="ID", help="Id of the session whose variables the tool may use.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="ID",
+            envvar="BRIDGE_SESSION",
+            help="Id of the session; `bridge session open` gives one.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None
     json_output: JsonOutput = False
     debug: Debug = False
@@ -80,7 +97,7 @@ def with_options(command: Callable[..., int]) -> Callable[..., int]:
     # The function's annotations are text there and values here, which is what typer looks for in a signature.
     hints = get_type_hints(command, include_extras=True)
     kind = hints["options"]
-    fields = get_type_hints(kind, include_extras=True)
+    fields = _fields(kind)
 
     @functools.wraps(command)
     def run(**values: Any) -> int:
@@ -102,6 +119,12 @@ def with_options(command: Callable[..., int]) -> Callable[..., int]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+@functools.cache
+def _fields(kind: type) -> dict[str, Any]:
+    """Annotations of the options. They are the same for every command, and slow to evaluate."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def client_config(options: ClientOptions) -> ClientConfig:
@@ -138,3 +161,25 @@ async def connect(options: ClientOptions) -> AsyncIterator[BridgeClient]:
     # A command is a process of its own: a circuit breaker would forget what it learns.
     async with BridgeClient.from_config(config, timeout=options.timeout, breaker=None, tracing=False) as client:
         yield client
+
+
+@asynccontextmanager
+async def connect_host(options: ClientOptions, session_id: str = "") -> AsyncIterator[tuple[GrpcHost, CallScope]]:
+    """The host that the options describe, and with what to ask it. For what a client does not do: a client closes the
+    sessions it has opened. Raises ``BridgeError`` INVALID_ARGUMENT if the options are wrong."""
+    from bridge import engines
+    from bridge.credentials import AuthorizedChannel
+    from bridge.engines.base import ChannelOptions
+    from bridge.host import CallScope
+    from bridge.hosts.grpc import GrpcHost
+
+    config = client_config(options)
+    channel = engines.connect(config.target, ChannelOptions(tls=config.tls()))
+    if config.token_file is not None:
+        channel = AuthorizedChannel(channel, config.token_file)
+    host = GrpcHost(channel)
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+    try:
+        yield host, CallScope(session_id, deadline)
+    finally:
+        await host.aclose()

@@ -11,12 +11,14 @@ from typing import Any
 from bridge.cli.json_form import dumps
 from bridge.cli.problems import printable
 
-__all__ = ["document", "show", "show_json", "summary"]
+__all__ = ["document", "one_line", "print_rich", "show", "show_json", "summary"]
 
 MAX_ROWS = 20
 """Rows of a table that are shown."""
 MAX_BYTES = 32
 """Bytes that are shown."""
+PIPE_WIDTH = 200
+"""Columns of a pipe, which has no width of its own; what is cut off there is lost."""
 
 
 def show_json(value: Any) -> None:
@@ -48,6 +50,15 @@ def _write(value: Any) -> None:
         sys.stdout.write(value + "\n")
     else:
         sys.stdout.write(document(value) + "\n")
+
+
+def print_rich(*parts: Any) -> None:
+    """Prints what rich draws, such as tables, on stdout."""
+    from rich.console import Console  # rich is slow to import
+
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    for part in parts:
+        console.print(part, highlight=False, markup=False)
 
 
 def document(value: Any) -> str:
@@ -106,6 +117,15 @@ def summary(value: Any) -> str:
     if isinstance(value, str):
         return value
     return printable(dumps(value))
+
+
+def one_line(value: Any, width: int) -> str:
+    """A value in a few words on one line of at most ``width`` characters; text in quotes."""
+    if isinstance(value, str | dict | list):
+        text = printable(json.dumps(_readable(value), ensure_ascii=False))
+    else:
+        text = summary(value).partition("\n")[0]
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _is_table(value: Any) -> bool:

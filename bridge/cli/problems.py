@@ -46,22 +46,38 @@ _NEXT_BY_REASON = {
     "NOT_CONNECTED": "start a server with `bridge serve ADAPTER`, or name the address of one with --target",
     "TOOL_NOT_FOUND": "`bridge tools` lists the tools of the server",
     "STREAMING_TOOL": "call it with `bridge stream`",
-    "NO_SESSION": "name an open session with --session",
-    "SESSION_NOT_FOUND": "open one with client.session() of bridge_client; --session takes its id",
+    "NO_HOST": "name the address of the host that keeps the sessions with --target",
+    "NO_SESSION": "name an open session with --session or in BRIDGE_SESSION; `bridge session open` opens one",
+    "SESSION_NOT_FOUND": "`bridge session ls` lists your sessions, `bridge session open` opens one",
+    "SESSION_CLOSED": "`bridge session open` opens another one",
+    "SESSION_EXPIRED": "`bridge session open --ttl SECONDS` opens one that lives longer",
+    "VARIABLE_NOT_FOUND": "`bridge var ls` lists the variables of the session, `bridge var set` makes one",
+    "VERSION_MISMATCH": "look at it again with `bridge var ls NAME`, then --expect the version it has now",
+    "VERSION_GONE": "`bridge var history NAME` lists the versions that are kept",
+    "WATCH_AHEAD": "watch without --resume, or in the session where that version came from",
+    **dict.fromkeys(
+        ("VALUE_REFUSED", "CONSTRAINT_VIOLATED"),
+        "`bridge var ls NAME` shows the type and the constraints of a variable",
+    ),
+    **dict.fromkeys(
+        ("TYPE_REFUSED", "CONSTRAINTS_REFUSED"), "`bridge var register --help` lists the types and the constraints"
+    ),
+    **dict.fromkeys(("NAME_REFUSED", "PATTERN_REFUSED", "PATTERN_UNSUPPORTED"), ""),  # said in the message
 }
 _NEXT_BY_CODE = {
-    Code.INVALID_ARGUMENT: "`bridge tools NAME` shows the parameters of a tool",
+    Code.INVALID_ARGUMENT: "`bridge tools NAME` shows the parameters of a tool, --help the options of a command",
     Code.UNAUTHENTICATED: "give a token with --token-file, or all there is to know with --client-config",
     Code.PERMISSION_DENIED: "ask whoever runs the server for the right to do this",
     Code.DEADLINE_EXCEEDED: "give the call more seconds with --timeout",
     Code.UNKNOWN: "the tool failed by itself; the log of the server has the traceback",
     Code.UNAVAILABLE: "`bridge health` says whether the server takes calls",
+    Code.UNIMPLEMENTED: "the server may be older, or not the one that keeps the sessions: name that with --target",
     Code.RESOURCE_EXHAUSTED: "the message names the limit; the server's settings raise it",
 }
 
 
 def _next_step(error: BridgeError) -> str:
-    return _NEXT_BY_REASON.get(error.reason) or _NEXT_BY_CODE.get(error.code, "")
+    return _NEXT_BY_REASON.get(error.reason, _NEXT_BY_CODE.get(error.code, ""))
 
 
 def error_document(error: BridgeError) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _FOREVER = 10.0 * 365 * 86400
 
 
 class _Headers(Mapping[str, str]):
-    """Metadata of a call, converted when somebody looks: most calls are answered without."""
+    """Metadata of a call, converted when somebody looks for more than one header: most calls are answered without."""
 
     __slots__ = ("_context", "_found")
 
@@ -43,6 +43,15 @@ class _Headers(Mapping[str, str]):
 
     def __getitem__(self, key: str) -> str:
         return self._all()[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        # For the one header that every call is asked for, and hardly one has: half the time of making a dict.
+        if self._found is None:
+            for name, _ in self._context.invocation_metadata() or ():
+                if name == key:
+                    return self._all().get(key, default)
+            return default
+        return self._found.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

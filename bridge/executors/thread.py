@@ -3,6 +3,10 @@
 A thread cannot be killed. A cancelled tool is told (``ctx.cancelled``) and its thread stays taken until the tool has
 really ended; only then does the next call get it. The threads are daemons of our own, because those of
 ``concurrent.futures`` would keep a stopping process alive until the last stuck tool ends.
+
+A call inside another call never waits for a thread: the threads may all be taken by calls that wait for it, here or by
+way of another server. If none is free it gets one beyond the limit, which ends with it; the dispatcher's limit of calls
+bounds those, too.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from bridge.call import Chunk, Emit, time_remaining
+from bridge.call_path import is_nested
+from bridge.cancel_event import CancelEvent
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors._channel import Channel, ChannelClosedError
 from bridge.invocation import Invocation
-from bridge.session import CancelEvent
 
 __all__ = ["ThreadExecutor"]
 
@@ -32,7 +37,7 @@ class ThreadExecutor:
     """Runs an invocation's blocking code in one thread, the same from ``initialize`` to ``cleanup``.
 
     Args:
-        threads: most threads, and so most invocations at once.
+        threads: most threads, and so most invocations at once that are not nested in another.
         queue_size: most invocations waiting for a thread.
         on_wait: told the tool and the seconds it waited for its thread.
     """
@@ -49,9 +54,13 @@ class ThreadExecutor:
         """Seconds an invocation keeps its thread, as a moving average."""
 
     async def run(self, invocation: Invocation) -> Any:
-        if not self._idle and self._count >= self._max_threads:
+        if self._idle or self._count < self._max_threads:
+            worker = await self._acquire(invocation)
+        elif is_nested(invocation.call):
+            worker = self._add_extra()
+        else:
             self._check_queue(invocation)
-        worker = await self._acquire(invocation)
+            worker = await self._acquire(invocation)
         worker.cancelled = invocation.context.cancelled
         since = time.monotonic()
         try:
@@ -87,6 +96,11 @@ class ThreadExecutor:
         self._busy.add(worker)
         return worker
 
+    def _add_extra(self) -> _Worker:
+        worker = _Worker(extra=True)
+        self._busy.add(worker)
+        return worker
+
     async def _wait(self, invocation: Invocation) -> _Worker:
         since = time.monotonic()
         waiter: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
@@ -105,6 +119,8 @@ class ThreadExecutor:
 
     def _release(self, worker: _Worker) -> None:
         self._busy.discard(worker)
+        if worker.extra:
+            worker.abandon()
         if worker.abandoned:
             return
         while self._waiting:
@@ -125,7 +141,9 @@ class _Worker:
 
     _numbers = itertools.count(1)
 
-    def __init__(self) -> None:
+    def __init__(self, *, extra: bool = False) -> None:
+        self.extra = extra
+        """Beyond the limit, for one invocation."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._running: _Job | None = None
         self.cancelled: CancelEvent | None = None
@@ -154,6 +172,10 @@ class _Worker:
             while batch := await channel.take():
                 for value in batch:
                     await emit(Chunk(value))
+        except BaseException:
+            if self.cancelled is not None:
+                self.cancelled.set()  # a generator that waits for something else than room would not notice
+            raise
         finally:
             channel.close()
             await job.wait()

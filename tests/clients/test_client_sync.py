@@ -54,6 +54,23 @@ def test_calls_streams_sessions_and_lists_are_those_of_the_async_client(client: 
         assert session.call("read", name="x") == 2
         assert client.call("read", session=session, name="x") == 2
         assert list(session.stream("count", n=2)) == [0, 1]
+        session["m"] = [1]
+        assert ("m" in session, "n" in session, session["m"]) == (True, False, [1])
+        assert session.update("m", lambda items: [*items, 2]) == [1, 2]
+        assert session.update("n", lambda count: count + 1, default=0) == 1
+        assert [update.kind.name for update in session.history("m", limit=1)] == ["CHANGED"]
+        assert session.rollback("m", 1).value == [1]
+        del session["m"]
+        with pytest.raises(BridgeError) as caught:
+            session["m"]
+        assert caught.value.reason == "VARIABLE_NOT_FOUND"
+        session.set("m", [1], metadata={"a": "b"}, ttl=60)
+        assert session.get_variable("m").metadata == {"a": "b"}
+        assert [info.session_id for info in client.list_sessions(limit=5)] == [session.session_id]
+        with client.session(session_id=session.session_id) as attached, attached.watch("x") as watch:
+            session["x"] = 3
+            assert [update.variable.value for update in (next(watch),) if update.variable] == [3]
+        assert session.get("x") == 3
 
 
 def test_errors_are_the_same(client: BridgeClient) -> None:
@@ -136,6 +153,33 @@ def test_closed_client_says_so(client: BridgeClient) -> None:
     session.close()
     assert repr(client).startswith("<sync.BridgeClient")
     assert repr(client).endswith(" closed>")
+
+
+def test_a_function_given_to_update_runs_in_the_thread_that_asked(client: BridgeClient) -> None:
+    threads: list[int] = []
+
+    def note(value: int) -> int:
+        threads.append(threading.get_ident())
+        return value
+
+    def interrupt(value: int) -> int:
+        raise KeyboardInterrupt
+
+    with client.session() as session:
+        session.update("n", note, default=0)
+        assert threads == [threading.get_ident()]
+        with pytest.raises(KeyboardInterrupt):
+            session.update("n", interrupt)
+        assert session.set("n", 1) == 2, "the next write has its turn"
+
+
+def test_closing_the_client_ends_the_watch_of_another_thread(client: BridgeClient) -> None:
+    with client.session() as session, ThreadPoolExecutor(1) as threads:
+        watch = session.watch("x").__enter__()
+        watching = threads.submit(next, watch)
+        client.close()
+        assert isinstance(watching.exception(5), BridgeError | StopIteration)
+        watch.close()
 
 
 def test_forgotten_client_ends_its_thread(client: BridgeClient) -> None:

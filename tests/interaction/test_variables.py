@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bridge import Adapter, BridgeError, Code, SessionContext, tool
+from bridge.call_path import MAX_CALL_DEPTH
 from bridge.codec import encode
-from bridge.session import MAX_CALL_DEPTH
 from bridge.testing import serving
 from bridge.v1.bridge_pb2 import ExecuteToolRequest
 from bridge_client import BridgeClient
@@ -195,7 +195,7 @@ async def test_the_deadline_travels_with_a_callback(with_host: BridgeClient, jou
 
 
 async def test_tools_that_call_each_other_without_end_are_stopped(with_host: BridgeClient) -> None:
-    path = ",".join(["f"] * MAX_CALL_DEPTH)
+    path = ",".join(f"f{number}" for number in range(MAX_CALL_DEPTH))
     channel = with_host._open().channel
     request = ExecuteToolRequest(tool_name="ask_host")
     encode("double", request.parameters["tool"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
-from bench.calls import WrongReplyError, decode, frame, request
-from bench.cases import BARE, GROUPS
+from bench.calls import SetCall, WrongReplyError, decode, frame, request
+from bench.cases import BARE, GROUPS, STORES
 from bench.cores import Cores, split
 from bench.cpu import CpuClock
 from bench.figures import Sample, ratios, summarise
@@ -18,7 +18,7 @@ from bench.report import format_columns, format_table
 from bench.run import Table
 from bench.startup import Start
 from bench.targets import check
-from bridge.v1 import bridge_pb2, values_pb2
+from bridge.v1 import bridge_pb2, host_pb2, values_pb2
 
 REPORT = """\
 finished in 645.74ms, 7743.02 req/s, 1.16MB/s
@@ -126,6 +126,44 @@ def test_a_sync_tool_is_judged_by_what_it_adds() -> None:
     thread = _table("bridge, sync tool (thread)", "unary", 1_700_000, 1.0)
     found = check([Table(inline.group, 1, [*inline.rows, thread.rows[1]])], [])
     assert [round(target.measured, 3) for target in found] == [1.1, 0.6]
+
+
+def test_an_uncached_read_is_judged_by_what_it_adds() -> None:
+    none = _table("bridge, host process, 0 reads", "variables", 1_200_000, 1.0)
+    one = _table("bridge, host process, 1 read", "variables", 3_000_000, 1.0)
+    found = check([Table(none.group, 1, [*none.rows, one.rows[1]])], [])
+    assert [(round(target.measured, 3), target.met) for target in found] == [(1.8, True)]
+
+
+def test_cached_reads_are_judged_beside_the_same_tool_that_reads_none() -> None:
+    none = _table("bridge, embedded host, reads= of 20, 0 reads", "cached", 2_000_000, 1.0)
+    reads = _table("bridge, embedded host, reads= of 20, 20 reads", "cached", 2_400_000, 1.0)
+    found = check([Table(none.group, 1, [*none.rows, reads.rows[1]])], [])
+    assert [(round(target.measured, 3), target.met) for target in found] == [(1.2, False)]
+
+
+def test_sets_are_judged_by_cpu_and_by_the_clock() -> None:
+    table = _table("bridge host, memory", "sets", 1_250_000, 2.0, in_flight=32)
+    assert [(target.measured, target.met) for target in check([table], [])] == [(0.8, True), (0.5, False)]
+
+
+def test_the_groups_have_the_rows_that_are_judged() -> None:
+    labels = {key: [entry.label for entry in make().entries] for key, make in GROUPS.items()}
+    assert {"bridge, host process, 0 reads", "bridge, host process, 1 read"} <= set(labels["variables"])
+    for where in ("embedded host", "host process"):
+        for how in ("reads= of 20", "get_many of 20"):
+            assert f"bridge, {where}, {how}, 0 reads" in labels["cached"]
+            assert f"bridge, {where}, {how}, 20 reads" in labels["cached"]
+    assert [label for label in labels["sets"] if "host, " in label] == [f"bridge host, {store}" for store in STORES]
+
+
+@pytest.mark.parametrize(("version", "count"), [(0, 1), (100, 100), (127, 1), (16_000, 1000), (2**21 - 2, 5)])
+def test_the_replies_to_sets_have_the_bytes_of_their_versions(version: int, count: int) -> None:
+    call = SetCall(host_pb2.SetVariableRequest(), version)
+    versions = range(version + 1, version + count + 1)
+    messages = [host_pb2.SetVariableResponse(version=number) for number in versions]
+    assert call.replies(count, 7) == sum(len(frame(message.SerializeToString())) for message in messages)
+    assert call.version == version + count
 
 
 def test_the_recorded_request_is_one_uncompressed_grpc_message() -> None:

@@ -273,3 +273,38 @@ def test_a_class_without_tools_or_base_is_refused() -> None:
     with pytest.raises(BridgeError) as caught:
         inspect_adapter(int)
     assert caught.value.reason == "NOT_AN_ADAPTER"
+
+
+def test_declared_reads_are_distinct_names() -> None:
+    class Declaring(Adapter):
+        @tool(reads=("a", "b/c", "a"))
+        async def read(self, ctx: SessionContext) -> None: ...
+
+    class Undeclared(Adapter):
+        @tool
+        async def read(self, ctx: SessionContext) -> None: ...
+
+    assert the_tool(Declaring).reads == ("a", "b/c")
+    assert the_tool(Undeclared).reads == ()
+
+
+@pytest.mark.parametrize(
+    ("reads", "why"),
+    [
+        ("temperature", "a list of names"),
+        (["no name"], "reads has 'no name'"),
+        (["", "a"], "reads has ''"),
+        ([5], "reads has 5"),
+        ([f"v{number}" for number in range(1001)], "1000 can be read at once"),
+        (5, "a list of names"),
+    ],
+    ids=["text", "space", "empty", "number", "too many", "no list"],
+)
+def test_reads_that_are_no_names_are_refused_when_the_adapter_is_loaded(reads: Any, why: str) -> None:
+    class Declaring(Adapter):
+        @tool(reads=reads)
+        async def read(self, ctx: SessionContext) -> None: ...
+
+    with pytest.raises(BridgeError, match=why) as caught:
+        inspect_adapter(Declaring)
+    assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "BAD_SIGNATURE")

@@ -7,7 +7,8 @@ from bridge.call import Chunk, Progress
 from bridge.client_config import ClientConfig
 from bridge.engines.base import ClientTls
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
-from bridge.variables import Constraints, SessionInfo, Variable
+from bridge.variable_watch import Watch
+from bridge.variables import Constraints, SessionInfo, Update, UpdateKind, Variable
 from bridge_client.backoff import Backoff
 from bridge_client.breaker import BreakerPolicy, CircuitBreaker, State
 from bridge_client.client import BridgeClient
@@ -39,5 +40,8 @@ __all__ = [
     "State",
     "ToolInfo",
     "ToolStream",
+    "Update",
+    "UpdateKind",
     "Variable",
+    "Watch",
 ]

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from bridge.call import time_remaining
+from bridge.call_path import CALL_PATH, check_path, enclosing, path_below
 from bridge.engines.base import Channel
 from bridge.errors import BridgeError, Code
 from bridge_client.breakers import CircuitBreakers
@@ -58,19 +60,22 @@ class Caller:
             request: the message.
             timeout: seconds for everything, retries included.
         """
+        nesting, timeout = _nested(tool, timeout)
         if self._tracer is None:
-            return await self._unary(path, tool, request, timeout, None)
+            return await self._unary(path, tool, request, timeout, nesting, None)
         span = self._tracer.start(path, tool)
         try:
-            response = await self._unary(path, tool, request, timeout, span)
+            response = await self._unary(path, tool, request, timeout, nesting, span)
         except BaseException as error:
             span.end(error)
             raise
         span.end()
         return response
 
-    async def _unary(self, path: str, tool: str, request: bytes, timeout: float | None, span: CallSpan | None) -> bytes:
-        headers = () if span is None else span.headers
+    async def _unary(
+        self, path: str, tool: str, request: bytes, timeout: float | None, nesting: Headers, span: CallSpan | None
+    ) -> bytes:
+        headers = nesting if span is None else nesting + span.headers
         deadline = None if timeout is None else self._clock() + timeout
         try:
             return await self._unary_once(path, tool, request, timeout, headers)
@@ -153,9 +158,10 @@ class Caller:
 
     async def stream(self, path: str, tool: str, request: bytes, timeout: float | None) -> AsyncGenerator[bytes, None]:
         """Makes a streaming call; its messages. It may be repeated until the first of them has come."""
+        nesting, timeout = _nested(tool, timeout)
         span = None if self._tracer is None else self._tracer.start(path, tool)
         try:
-            messages, message, ticket = await self._open(path, tool, request, timeout, span)
+            messages, message, ticket = await self._open(path, tool, request, timeout, nesting, span)
             try:
                 while message is not None:
                     yield message
@@ -174,9 +180,9 @@ class Caller:
             span.end()
 
     async def _open(
-        self, path: str, tool: str, request: bytes, timeout: float | None, span: CallSpan | None
+        self, path: str, tool: str, request: bytes, timeout: float | None, nesting: Headers, span: CallSpan | None
     ) -> _Opened:
-        headers = () if span is None else span.headers
+        headers = nesting if span is None else nesting + span.headers
         deadline = None if timeout is None else self._clock() + timeout
         once = partial(self._open_once, path, tool, request, headers)
         try:
@@ -203,6 +209,24 @@ class Caller:
             raise
         self._answered(tool, ticket)
         return messages, first, ticket
+
+
+def _nested(tool: str, timeout: float | None) -> tuple[Headers, float | None]:
+    """What a call takes along from the tool that makes it, and the seconds it has: no more than are left to that tool.
+
+    Raises DEADLINE_EXCEEDED if none are left, and what ``check_path`` raises.
+    """
+    around = enclosing()
+    if around is None or around.call is None or not tool:
+        return (), timeout
+    path = path_below(around.call)
+    check_path(path, tool)
+    left = time_remaining(around.call.deadline)
+    if left is not None and (timeout is None or left < timeout):
+        if left == 0:
+            raise deadline_exceeded()
+        timeout = left
+    return ((CALL_PATH, path),), timeout
 
 
 def deadline_exceeded() -> BridgeError:

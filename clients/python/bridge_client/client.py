@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from bridge import engines
 from bridge.call import Progress
@@ -19,13 +19,14 @@ from bridge.hosts.grpc import GrpcHost
 from bridge.telemetry import client_metrics
 from bridge.tool_messages import pack_call, parse_response, read_result
 from bridge.v1 import bridge_pb2
+from bridge.variables import SessionInfo
 from bridge_client.breaker import BreakerPolicy, State
 from bridge_client.breakers import CircuitBreakers, StateChange
 from bridge_client.caller import Caller, deadline_exceeded
 from bridge_client.info import ServerInfo, ToolInfo, read_server_info, read_tool
 from bridge_client.pool import ChannelPool
 from bridge_client.retry import Retrier, RetryPolicy, Timing
-from bridge_client.session import Session
+from bridge_client.session import Session, no_sessions
 from bridge_client.stream import ToolStream
 from bridge_client.tracing import make_tracer
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["BridgeClient"]
+
+T = TypeVar("T")
 
 _SERVICE = "/bridge.v1.BridgeService/"
 EXECUTE_TOOL = _SERVICE + "ExecuteTool"
@@ -283,14 +286,44 @@ class BridgeClient:
         messages = caller.stream(EXECUTE_STREAMING_TOOL, tool, request, self._limit(timeout))
         return ToolStream(tool, messages, on_progress)
 
-    def session(self, metadata: Mapping[str, str] | None = None, ttl: float | None = None) -> Session:
+    def session(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+        *,
+        session_id: str | None = None,
+    ) -> Session:
         """A session, opened by ``async with client.session() as session`` and closed at the end of the block.
 
         Args:
             metadata: free text kept with it.
             ttl: seconds it lives without use or heartbeat (the client sends heartbeats); ``None``: as the host says.
+            session_id: of a session that is open already, to use it and leave it open; then without the other two.
         """
-        return Session(self, metadata, ttl)
+        return Session(self, metadata, ttl, session_id)
+
+    async def list_sessions(self, limit: int = 0) -> list[SessionInfo]:
+        """The open sessions of this caller, newest first.
+
+        Args:
+            limit: most sessions to return; 0: as many as the host is willing to list.
+        """
+        scope = self._scope("")
+        try:
+            return await self._ask_host(lambda host: host.list_sessions(scope, limit), scope, idempotent=True)
+        except BridgeError as error:
+            raise no_sessions(error) from error
+
+    async def _ask_host(
+        self, operation: Callable[[GrpcHost], Awaitable[T]], scope: CallScope, *, idempotent: bool = False
+    ) -> T:
+        """Asks the host, again if the first time cannot have had an effect or none that matters."""
+        host, caller = self._open_host()
+        try:
+            return await operation(host)
+        except BridgeError as error:
+            failure = error
+        return await caller.repeat(lambda _left: operation(host), failure, "", scope.deadline, idempotent=idempotent)
 
     def _scope(self, session_id: str, timeout: float | None = None) -> CallScope:
         limit = self._timeout if timeout is None else timeout

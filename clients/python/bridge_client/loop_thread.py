@@ -7,9 +7,13 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from bridge.call_path import enclosing
 from bridge.errors import BridgeError, Code
+
+if TYPE_CHECKING:
+    from bridge.cancel_event import CancelEvent
 
 __all__ = ["LoopThread"]
 
@@ -53,14 +57,23 @@ class LoopThread:
         if self.stopped:
             raise _refused("CLIENT_CLOSED", "the client is closed: make another one")
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], *, to_its_end: bool = False) -> T:
         """Runs a coroutine in the context of the caller and waits for its result.
 
-        Interrupting the wait (Ctrl-C) cancels it. Raises FAILED_PRECONDITION, reason ``CLIENT_CLOSED``, if the loop is
-        stopped, before or meanwhile; ``FORKED`` in another process; ``WOULD_BLOCK`` in the loop's own thread.
+        Interrupting the wait (Ctrl-C) cancels it. In a tool, so does whoever cancels the tool, and the answer is
+        CANCELLED. Raises FAILED_PRECONDITION, reason ``CLIENT_CLOSED``, if the loop is stopped, before or meanwhile;
+        ``FORKED`` in another process; ``WOULD_BLOCK`` in the loop's own thread, and in the event loop of a server.
+
+        Args:
+            coroutine: what to run.
+            to_its_end: also if the tool is cancelled: for what cleans up.
         """
+        around = None if to_its_end else enclosing()
         try:
             self.check()
+            if around is not None:
+                _check_thread()
+                coroutine = _until(around.cancelled, coroutine)
             with self._lock:
                 self.check()
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -70,6 +83,8 @@ class LoopThread:
         try:
             return future.result()
         except CancelledError:
+            if around is not None and around.cancelled.is_set() and not self.stopped:
+                raise BridgeError(Code.CANCELLED, "the tool that made the call was cancelled") from None
             raise _refused("CLIENT_CLOSED", "the client was closed during the call") from None
         except BaseException:
             future.cancel()
@@ -105,6 +120,30 @@ class LoopThread:
             await self._loop.shutdown_asyncgens()
             # Once more round the loop, so that the results of the tasks reach the threads that wait for them.
             self._loop.call_soon(self._loop.call_soon, self._loop.stop)
+
+
+def _check_thread() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    message = "the blocking client would stop the server that runs this tool: use bridge_client.BridgeClient and await"
+    raise _refused("WOULD_BLOCK", message)
+
+
+async def _until(cancelled: CancelEvent, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine and cancels it when the event is set, which happens in another thread."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)  # type: ignore[union-attr]
+
+    cancelled.add_callback(cancel)
+    try:
+        return await coroutine
+    finally:
+        cancelled.discard_callback(cancel)
 
 
 def _refused(reason: str, message: str) -> BridgeError:

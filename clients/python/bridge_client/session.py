@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from bridge.call import Progress
-from bridge.errors import BridgeError, Code
-from bridge.host import CallScope
-from bridge.hosts.grpc import GrpcHost
+import msgspec
+
+from bridge.call import Progress, time_remaining
+from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.host import CallScope, Host
 from bridge.session_variables import SessionVariables
-from bridge.variables import Declaration, SessionInfo, Variable, Write, WriteResult
+from bridge.variable_exchange import Exchange
+from bridge.variable_watch import Begun
+from bridge.variables import SessionInfo
 
 if TYPE_CHECKING:
     from bridge_client.client import BridgeClient
     from bridge_client.stream import ToolStream
 
-__all__ = ["Session"]
+__all__ = ["Session", "no_sessions"]
 
 T = TypeVar("T")
 
@@ -35,14 +38,26 @@ class Session(SessionVariables):
     """Variables kept by a host, and the tools that may use them.
 
     Made by ``BridgeClient.session()`` and used as ``async with``: entering opens it on the host, leaving closes it and
-    frees its variables. The calls about variables are those of ``bridge.SessionContext``. All raise ``BridgeError``;
-    NOT_FOUND, reason ``SESSION_NOT_FOUND``, if the host has forgotten the session.
+    frees its variables. One that was made with the id of an open session is attached to that: entering looks whether it
+    is there, leaving leaves it as it is, and keeping it alive is up to its owner, or to use.
+
+    The calls about variables are those of ``bridge.SessionContext``; nothing that is read is remembered. All raise
+    ``BridgeError``; NOT_FOUND, reason ``SESSION_NOT_FOUND``, if the host has forgotten the session.
     """
 
-    def __init__(self, client: BridgeClient, metadata: Mapping[str, str] | None, ttl: float | None) -> None:
+    def __init__(
+        self, client: BridgeClient, metadata: Mapping[str, str] | None, ttl: float | None, session_id: str | None = None
+    ) -> None:
+        if session_id is not None:
+            if not isinstance(session_id, str) or not session_id:
+                raise invalid_argument("session_id", "must be the id of an open session")
+            if metadata is not None or ttl is not None:
+                raise invalid_argument("session_id", "an open session keeps its metadata and ttl: give neither")
         self._client = client
         self._metadata = dict(metadata or {})
         self._ttl = ttl
+        self._attach_to = session_id
+        self._exchange = Exchange(remember=False)
         self._info: SessionInfo | None = None
         self._closed = False
         self._heartbeat: asyncio.Task[None] | None = None
@@ -62,7 +77,7 @@ class Session(SessionVariables):
 
     @property
     def info(self) -> SessionInfo:
-        """What the host said when it was opened. Raises FAILED_PRECONDITION before that and after it is closed."""
+        """What the host said when it was entered. Raises FAILED_PRECONDITION before that and after it is closed."""
         if self._info is None or self._closed:
             state = "closed" if self._closed else "not open yet"
             message = f"the session is {state}: use it inside `async with client.session() as session`"
@@ -73,16 +88,17 @@ class Session(SessionVariables):
         if self._info is not None:
             raise BridgeError(Code.FAILED_PRECONDITION, "a session is opened once", reason="SESSION_NOT_OPEN")
 
-        def ask(host: GrpcHost, scope: CallScope) -> Awaitable[SessionInfo]:
-            return host.open_session(scope, metadata=self._metadata, ttl=self._ttl)
-
+        client, session_id = self._client, self._attach_to
+        scope = client._scope(session_id or "")
         try:
-            self._info = await self._ask(ask, scope_of="")
+            if session_id is not None:
+                self._info = await client._ask_host(lambda host: host.get_session(scope), scope, idempotent=True)
+                return self
+            self._info = await client._ask_host(
+                lambda host: host.open_session(scope, metadata=self._metadata, ttl=self._ttl), scope
+            )
         except BridgeError as error:
-            if error.code is not Code.UNIMPLEMENTED:
-                raise
-            message = "this server keeps no sessions: give the address of its host, BridgeClient(target, host=...)"
-            raise BridgeError(Code.FAILED_PRECONDITION, message, reason="NO_HOST") from error
+            raise no_sessions(error) from error
         self._client._sessions.add(self)
         self._heartbeat = asyncio.create_task(self._beat(self._info.session_id, self._info.ttl / _BEATS_PER_TTL))
         return self
@@ -93,8 +109,9 @@ class Session(SessionVariables):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes it on the host, as far as that can be reached. Repeating it is harmless."""
-        if self._closed or self._info is None:
+        """Closes it on the host, as far as that can be reached; one it is attached to stays open. Repeating it is
+        harmless."""
+        if self._closed or self._info is None or self._attach_to is not None:
             self._closed = True
             return
         session_id = self._info.session_id
@@ -122,44 +139,28 @@ class Session(SessionVariables):
                     return
                 _log.debug("a heartbeat failed: %s", error)
 
-    async def _ask(
-        self,
-        operation: Callable[[GrpcHost, CallScope], Awaitable[T]],
-        *,
-        idempotent: bool = False,
-        scope_of: str | None = None,
-    ) -> T:
-        """Asks the host, again if the first time cannot have had an effect or none that matters."""
-        client = self._client
-        session_id = self.session_id if scope_of is None else scope_of
-        host, caller = client._open_host()
-        scope = client._scope(session_id)
-        try:
-            return await operation(host, scope)
-        except BridgeError as error:
-            failure = error
-        return await caller.repeat(
-            lambda _left: operation(host, scope), failure, "", scope.deadline, idempotent=idempotent
-        )
-
     # -- variables -----------------------------------------------------------------------------------------------
 
-    async def _read(self, names: list[str], *, fresh: bool) -> dict[str, Variable]:
-        return await self._ask(lambda host, scope: host.get_variables(scope, names), idempotent=True)
+    def _session(self) -> CallScope:
+        return self._client._scope(self.session_id)
 
-    async def _write(self, writes: list[Write], *, atomic: bool) -> dict[str, WriteResult]:
-        return await self._ask(lambda host, scope: host.set_variables(scope, writes, atomic=atomic))
+    def _talk(self) -> Exchange:
+        return self._exchange
 
-    async def _register(self, declaration: Declaration) -> Variable:
-        return await self._ask(lambda host, scope: host.register_variable(scope, declaration))
+    async def _ask(self, operation: Callable[[Host], Awaitable[T]], scope: CallScope, *, idempotent: bool = False) -> T:
+        return await self._client._ask_host(operation, scope, idempotent=idempotent)
 
-    async def delete(self, name: str, expected_version: int | None = None) -> None:
-        """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
-        await self._ask(lambda host, scope: host.delete_variable(scope, name, expected_version=expected_version))
-
-    async def list(self, pattern: str = "") -> list[Variable]:
-        """Variables whose name matches a glob (``*``, ``?``), sorted by name; all without a pattern."""
-        return await self._ask(lambda host, scope: host.list_variables(scope, pattern), idempotent=True)
+    async def _open_watch(
+        self, scope: CallScope, names: Sequence[str], initial: bool, positions: Mapping[str, int]
+    ) -> Begun:
+        # The client's timeout is for the beginning; what comes then may take as long as the session lives.
+        endless = msgspec.structs.replace(scope, deadline=None)
+        try:
+            async with asyncio.timeout(time_remaining(scope.deadline)):
+                return await super()._open_watch(endless, names, initial, positions)
+        except TimeoutError:
+            message = "the host did not begin the watch in time: give the client a longer timeout"
+            raise BridgeError(Code.DEADLINE_EXCEEDED, message, reason="DEADLINE_EXCEEDED") from None
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -191,3 +192,11 @@ class Session(SessionVariables):
         return self._client.stream(
             tool, arguments, timeout=timeout, session=self, metadata=metadata, on_progress=on_progress, **keywords
         )
+
+
+def no_sessions(error: BridgeError) -> BridgeError:
+    """What a server means by UNIMPLEMENTED when it is asked for sessions; any other error as it is."""
+    if error.code is not Code.UNIMPLEMENTED:
+        return error
+    message = "this server keeps no sessions: give the address of its host, BridgeClient(target, host=...)"
+    return BridgeError(Code.FAILED_PRECONDITION, message, reason="NO_HOST")

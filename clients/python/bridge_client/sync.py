@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from bridge.blocking_variables import BlockingVariables
 from bridge.call import NO_VALUE, Chunk, Progress
 from bridge.client_config import ClientConfig
-from bridge.session_variables import BlockingVariables
 from bridge.variables import SessionInfo
 from bridge_client import client as aio
 from bridge_client import session as aio_session
@@ -121,9 +121,19 @@ class BridgeClient:
         )
         return ToolStream(self, self._thread, stream, on_progress)
 
-    def session(self, metadata: Mapping[str, str] | None = None, ttl: float | None = None) -> Session:
+    def session(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+        *,
+        session_id: str | None = None,
+    ) -> Session:
         """See ``bridge_client.BridgeClient.session``."""
-        return Session(self, self._thread, self._client.session(metadata, ttl))
+        return Session(self, self._thread, self._client.session(metadata, ttl, session_id=session_id))
+
+    def list_sessions(self, limit: int = 0) -> list[SessionInfo]:
+        """See ``bridge_client.BridgeClient.list_sessions``."""
+        return self._thread.run(self._client.list_sessions(limit))
 
     def tools(self, *, refresh: bool = False, timeout: float | None = None) -> list[ToolInfo]:
         """See ``bridge_client.BridgeClient.tools``."""
@@ -192,7 +202,7 @@ class ToolStream:
     def close(self) -> None:
         """Cancels the call if it runs."""
         if not self._thread.stopped:
-            self._thread.run(self._stream.aclose())
+            self._thread.run(self._stream.aclose(), to_its_end=True)
 
 
 class Session(BlockingVariables):
@@ -228,13 +238,19 @@ class Session(BlockingVariables):
     def close(self) -> None:
         """See ``bridge_client.Session.aclose``."""
         if not self._thread.stopped:
-            self._thread.run(self._session.aclose())
+            self._thread.run(self._session.aclose(), to_its_end=True)
 
     def _variables(self) -> aio_session.Session:
         return self._session
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._thread.run(coroutine)
+
+    def _finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._thread.stopped:
+            coroutine.close()  # what was to be let go of went with the client
+        else:
+            self._thread.run(coroutine, to_its_end=True)
 
     def call(self, tool: str, arguments: Mapping[str, Any] | None = None, /, **options: Any) -> Any:
         """Calls a tool in this session; arguments and options as for ``BridgeClient.call``."""

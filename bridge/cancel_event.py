@@ -1,0 +1,62 @@
+"""How a tool learns that nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+__all__ = ["CancelEvent"]
+
+
+class CancelEvent(msgspec.Struct):
+    """Set when nobody waits for the tool any more: the caller gave up, its deadline passed, or the server stops.
+
+    Set from the event loop; read from any thread.
+    """
+
+    _is_set: bool = False
+    _callbacks: list[Callable[[], object]] | None = None
+
+    def is_set(self) -> bool:
+        """Whether the tool should stop. The way for loops in sync tools to notice."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Says that the tool should stop."""
+        self._is_set = True
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback()
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Calls back, in the event loop, when set; at once if it is."""
+        callbacks = self._callbacks
+        if callbacks is None:
+            callbacks = self._callbacks = []
+        callbacks.append(callback)
+        if self._is_set:  # looked at last: whoever sets it meanwhile either sees the callback or is seen here
+            callback()
+
+    def discard_callback(self, callback: Callable[[], object]) -> None:
+        """Forgets a callback."""
+        callbacks = self._callbacks
+        if callbacks is not None and callback in callbacks:
+            callbacks.remove(callback)
+
+    async def wait(self) -> None:
+        """Returns when set (async tools)."""
+        if not self._is_set:
+            happened = asyncio.Event()
+            self.add_callback(happened.set)
+            await happened.wait()
+
+    def wait_blocking(self, timeout: float | None = None) -> bool:
+        """Blocks until set or ``timeout`` seconds are over; returns whether it is set (sync tools)."""
+        event = threading.Event()
+        self.add_callback(event.set)
+        event.wait(timeout)
+        self.discard_callback(event.set)
+        return self._is_set

@@ -26,7 +26,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """Runs a command in this process, from its arguments to its exit code, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("BRIDGE_TARGET", "BRIDGE_CLIENT_CONFIG", "BRIDGE_CONFIG"):
+    for name in ("BRIDGE_TARGET", "BRIDGE_SESSION", "BRIDGE_CLIENT_CONFIG", "BRIDGE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str | Path) -> Done:

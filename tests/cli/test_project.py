@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
-from bridge.cli.app import COMMANDS
+from bridge.cli.app import COMMANDS, GROUPS
 from bridge.cli.exit_codes import ExitCode
 from tests.cli.conftest import Command
 from tests.cli.running import ADAPTER, LIMIT, bridge, environment, running
@@ -84,13 +84,17 @@ def test_no_command_shows_the_help_with_the_exit_codes(run: Command) -> None:
     assert done.code == ExitCode.USAGE
     text = " ".join((done.out + done.err).split())
     assert "Exit codes: 0 it worked" in text
-    for name in COMMANDS:
+    for name in (*COMMANDS, *GROUPS):
         assert f" {name} " in text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_takes_debug(run: Command, name: str) -> None:
-    done = run(name, "--help")
+WRITTEN = [*COMMANDS, *(f"{group} {name}" for group, (_, _, commands) in GROUPS.items() for name in commands)]
+"""Every command as it is written behind ``bridge``."""
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_every_command_has_help_and_takes_debug(run: Command, written: str) -> None:
+    done = run(*written.split(), "--help")
     assert done.code == 0
     assert "--debug" in done.out
 
@@ -104,7 +108,7 @@ def test_unknown_command_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_documentation_has_every_command_and_exit_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
-    for name in COMMANDS:
-        assert f"bridge {name}" in text
+    for written in WRITTEN:
+        assert f"bridge {written}" in text
     for code in ExitCode:
         assert f"| {code.value} | {code.meaning} |" in text

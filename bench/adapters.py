@@ -7,7 +7,10 @@ from typing import Any
 
 from bridge import Adapter, SessionContext, tool
 
-__all__ = ["Bench"]
+__all__ = ["NAMES", "Bench"]
+
+NAMES = [f"v{index}" for index in range(20)]
+"""Variables of every session of the bench."""
 
 
 class Bench(Adapter):
@@ -49,3 +52,21 @@ class Bench(Adapter):
         for index in range(count):
             total += await ctx.get(f"v{index}")
         return total
+
+    @tool(reads=NAMES)
+    async def read_declared(self, count: int, ctx: SessionContext) -> int:
+        """Has 20 variables fetched before it starts and adds up so many of them."""
+        return await _total(count, ctx)
+
+    @tool
+    async def read_cached(self, count: int, ctx: SessionContext) -> int:
+        """Fetches 20 variables at once and then reads so many of them again."""
+        await ctx.get_many(NAMES)
+        return await _total(count, ctx)
+
+
+async def _total(count: int, ctx: SessionContext) -> int:
+    total = 0
+    for name in NAMES[:count]:
+        total += await ctx.get(name)
+    return total

@@ -36,13 +36,16 @@ def _add_host(server: grpc.aio.Server) -> None:
     from bridge.v1 import host_pb2, host_pb2_grpc
 
     class Host(host_pb2_grpc.HostServiceServicer):
-        """Every variable is 7."""
+        """Every variable is 7, however often it is set."""
+
+        version = 0
 
         async def OpenSession(self, request: Any, context: Any) -> Any:
             return host_pb2.OpenSessionResponse(session=host_pb2.Session(session_id="0" * 32))
 
         async def SetVariable(self, request: Any, context: Any) -> Any:
-            return host_pb2.SetVariableResponse(version=1)
+            self.version += 1
+            return host_pb2.SetVariableResponse(version=self.version)
 
         async def GetVariable(self, request: Any, context: Any) -> Any:
             response = host_pb2.GetVariableResponse()

@@ -16,9 +16,20 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
-from bridge.v1 import bridge_pb2, bridge_pb2_grpc, values_pb2
+from bridge.v1 import bridge_pb2, bridge_pb2_grpc, host_pb2, host_pb2_grpc, values_pb2
 
-__all__ = ["Call", "HttpCall", "StreamCall", "UnaryCall", "WrongReplyError", "channel", "decode", "frame", "request"]
+__all__ = [
+    "Call",
+    "HttpCall",
+    "SetCall",
+    "StreamCall",
+    "UnaryCall",
+    "WrongReplyError",
+    "channel",
+    "decode",
+    "frame",
+    "request",
+]
 
 TIMEOUT = 60.0
 GRPC_HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))
@@ -54,6 +65,9 @@ class Call(Protocol):
 
     def check(self, address: str) -> int:
         """Makes the call with a real client. Returns the bytes of the response's body; raises ``WrongReplyError``."""
+
+    def replies(self, count: int, checked: int) -> int:
+        """Bytes of the bodies of the next ``count`` good replies, if the one that was checked last had ``checked``."""
 
 
 def frame(message: bytes) -> bytes:
@@ -100,8 +114,17 @@ def _compare(what: str, got: object, expected: object) -> None:
         raise WrongReplyError(f"{what}: expected {expected!r:.200}, got {got!r:.200}")
 
 
+class _Steady:
+    """A call that is answered by the same bytes every time."""
+
+    __slots__ = ()
+
+    def replies(self, count: int, checked: int) -> int:
+        return count * checked
+
+
 @dataclass(frozen=True, slots=True)
-class UnaryCall:
+class UnaryCall(_Steady):
     """``ExecuteTool``."""
 
     message: bridge_pb2.ExecuteToolRequest
@@ -123,7 +146,7 @@ class UnaryCall:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamCall:
+class StreamCall(_Steady):
     """``ExecuteStreamingTool`` of zeros: ``units`` chunks of ``size`` bytes."""
 
     message: bridge_pb2.ExecuteToolRequest
@@ -151,8 +174,38 @@ class StreamCall:
         return total
 
 
+@dataclass(slots=True)
+class SetCall:
+    """``SetVariable``. Each reply has the next version, so the bytes of many tell that each of them was committed."""
+
+    message: host_pb2.SetVariableRequest
+    version: int = 0
+    """The last one that was given out."""
+    units: int = 1
+    path: str = "/bridge.v1.HostService/SetVariable"
+    headers: tuple[tuple[str, str], ...] = GRPC_HEADERS
+    http1: bool = False
+
+    def body(self) -> bytes:
+        return frame(self.message.SerializeToString())
+
+    def check(self, address: str) -> int:
+        with channel(address) as connection:
+            stub: Any = host_pb2_grpc.HostServiceStub(connection)  # type: ignore[no-untyped-call]
+            reply = stub.SetVariable(self.message, timeout=TIMEOUT)
+        if reply.version <= self.version:
+            raise WrongReplyError(f"SetVariable at {address}: version {reply.version} after {self.version}")
+        self.version = reply.version
+        return 5 + int(reply.ByteSize())
+
+    def replies(self, count: int, checked: int) -> int:
+        first, self.version = self.version + 1, self.version + count
+        # Five bytes before each message, one for the field's key, and seven bits of the version in each byte.
+        return 6 * count + sum(-(-version.bit_length() // 7) for version in range(first, self.version + 1))
+
+
 @dataclass(frozen=True, slots=True)
-class HttpCall:
+class HttpCall(_Steady):
     """A POST of JSON; the reply is JSON, or a line of JSON per message."""
 
     path: str

@@ -6,17 +6,23 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.calls import Call, HttpCall, StreamCall, UnaryCall, request
+from google.protobuf.wrappers_pb2 import Int64Value
 
-__all__ = ["BARE", "GROUPS", "Entry", "Group", "Sessions"]
+from bench.calls import Call, HttpCall, SetCall, StreamCall, UnaryCall, request
+from bridge.v1 import host_pb2
+
+__all__ = ["BARE", "GROUPS", "STORES", "VARIABLES", "Entry", "Group", "Sessions"]
 
 TEXT = "to be, or not to be, that is the question"
 VALUE = 7
 """The value of every variable the bench reads."""
+VARIABLES = 20
+"""How many there are in a session: v0, v1, ..."""
+STORES = ("memory", "sqlite", "redis")
 BARE = "bare grpc.aio"
 
 Sessions = Callable[[str], str]
-"""Opens a session with the variables v0, v1, v2 at the host that a server uses; returns its id."""
+"""Opens a session with the variables at the host that a server uses; returns its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Entry:
     """Name in ``servers.STARTERS``."""
     call: Callable[[Sessions], Call]
     host: str = ""
-    """The server that holds its variables, if that is another process."""
+    """The server that holds its variables, if that is another process: a host, or the database of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class Group:
     """Payload of a unit, for MB/s; 0: not shown."""
     fresh: bool = False
     """New servers for every round: for what depends on how the memory of one process happens to lie."""
+    beside: str = "host"
+    """What ``Entry.host`` is, for the head of its column."""
 
 
 def _fixed(call: Call) -> Callable[[Sessions], Call]:
@@ -95,9 +103,9 @@ def _payload(megabytes: int) -> Group:
     )
 
 
-def _reading(host: str, count: int) -> Callable[[Sessions], Call]:
+def _reading(host: str, count: int, tool: str = "read") -> Callable[[Sessions], Call]:
     def call(sessions: Sessions) -> Call:
-        message = request("read", {"count": count}, session_id=sessions(host))
+        message = request(tool, {"count": count}, session_id=sessions(host))
         return UnaryCall(message, VALUE * count)
 
     return call
@@ -107,9 +115,12 @@ def _reads(count: int) -> str:
     return f"{count} read{'' if count == 1 else 's'}"
 
 
+def _bare() -> Entry:
+    return Entry(BARE, "bare", _fixed(UnaryCall(request("echo", {"text": TEXT, "top": 3}), TEXT)))
+
+
 def _variables() -> Group:
-    plain = _fixed(UnaryCall(request("echo", {"text": TEXT, "top": 3}), TEXT))
-    entries = [Entry(BARE, "bare", plain)]
+    entries = [_bare()]
     for count in (1, 3):
         label = f"{BARE}, {count} GetVariable"
         entries.append(Entry(label, "bare, dials host", _reading("bare host", count), "bare host"))
@@ -120,6 +131,35 @@ def _variables() -> Group:
     return Group("variables", "Unary call that reads variables, one after the other", "call", tuple(entries))
 
 
+def _cached() -> Group:
+    entries = [_bare()]
+    for server, host, where in (("bridge", "", "embedded host"), ("bridge, dials host", "bridge host", "host process")):
+        for tool, how in (("read_declared", "reads= of 20"), ("read_cached", "get_many of 20")):
+            for count in (0, VARIABLES):
+                label = f"bridge, {where}, {how}, {_reads(count)}"
+                entries.append(Entry(label, server, _reading(host or server, count, tool), host))
+    return Group("cached", "Unary call that has 20 variables fetched at once, and reads them", "call", tuple(entries))
+
+
+def _setting(host: str) -> Callable[[Sessions], Call]:
+    def call(sessions: Sessions) -> Call:
+        message = host_pb2.SetVariableRequest(session_id=sessions(host), name="set")
+        message.value.Pack(Int64Value(value=VALUE))
+        return SetCall(message)
+
+    return call
+
+
+def _sets() -> Group:
+    entries = [_bare(), Entry(f"{BARE}, SetVariable", "bare host", _setting("bare host"))]
+    for store in STORES:
+        server, database = f"bridge host, {store}", "redis" if store == "redis" else ""
+        entries.append(Entry(server, server, _setting(server), database))
+    return Group(
+        "sets", "SetVariable, an integer, the same variable again and again", "set", tuple(entries), beside="redis"
+    )
+
+
 GROUPS: dict[str, Callable[[], Group]] = {
     "unary": _unary,
     "stream": lambda: _stream("stream", "Stream of 1000 chunks of 32 B", 1000, 32),
@@ -127,5 +167,7 @@ GROUPS: dict[str, Callable[[], Group]] = {
     "payload1": lambda: _payload(1),
     "payload10": lambda: _payload(10),
     "variables": _variables,
+    "cached": _cached,
+    "sets": _sets,
 }
 """Groups by the name ``--only`` takes."""

@@ -60,7 +60,7 @@ def format_table(table: Table) -> str:
     head = ["", f"CPU us/{group.unit}", "ratio", "(rounds)", f"{group.unit}s/s", "ratio"]
     head += ["MB/s"] if group.unit_bytes else []
     head += ["p50 ms", "p99 ms"] if latency else []
-    head += ["host CPU us"] if host else []
+    head += [f"{group.beside} CPU us"] if host else []
     head += ["reply B"] if table.rows[0].reply_bytes else []
     lines = [head, *(_line(row, group.unit_bytes, latency, host) for row in table.rows)]
     return f"{group.title}; {table.in_flight} in flight\n\n{format_columns(lines)}\n"

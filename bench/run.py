@@ -12,10 +12,10 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from bench import h2load
 from bench.calls import TIMEOUT, Call, WrongReplyError, channel
-from bench.cases import VALUE, Entry, Group
+from bench.cases import VALUE, VARIABLES, Entry, Group
 from bench.cores import on
 from bench.figures import Row, Sample, summarise
-from bench.servers import PEERS, Server, Settings, start
+from bench.servers import OPTIONAL, Server, Settings, start
 from bridge.v1 import host_pb2, host_pb2_grpc
 
 __all__ = ["Fleet", "Plan", "Table", "run_group"]
@@ -79,7 +79,7 @@ class Fleet:
                 stub = host_pb2_grpc.HostServiceStub(connection)  # type: ignore[no-untyped-call]
                 opening = host_pb2.OpenSessionRequest(ttl=Duration(seconds=3600))
                 session_id = stub.OpenSession(opening, timeout=TIMEOUT).session.session_id
-                for index in range(3):
+                for index in range(VARIABLES):
                     write = host_pb2.SetVariableRequest(session_id=session_id, name=f"v{index}")
                     write.value.Pack(Int64Value(value=VALUE))
                     stub.SetVariable(write, timeout=TIMEOUT)
@@ -127,7 +127,7 @@ def _lanes(group: Group, fleet: Fleet, folder: Path) -> list[_Lane]:
         try:
             lanes.append(_lane(entry, fleet, folder))
         except RuntimeError as error:
-            if entry.server not in PEERS:
+            if entry.server not in OPTIONAL:
                 raise
             fleet.tell(entry.server, str(error))
     return lanes
@@ -139,7 +139,7 @@ def _measure(program: str, lane: _Lane, calls: int, in_flight: int, cores: froze
         result = h2load.run(program, lane.load, calls, in_flight, _STALLED)
     cpu = lane.server.clock.read() - before
     host_cpu = lane.host.clock.read() - host_before if lane.host else 0
-    expected = calls * lane.reply_bytes
+    expected = lane.call.replies(calls, lane.reply_bytes)
     if result.failed or result.calls != calls or result.data_bytes != expected:
         raise WrongReplyError(
             f"{lane.entry.label}, {in_flight} in flight: {result.calls} of {calls} calls answered, {result.failed} of "
@@ -158,6 +158,7 @@ def _turn(fleet: Fleet, program: str, lane: _Lane, calls: int, in_flight: int) -
             where = f"{lane.entry.label}, {Path(lane.load.path).name}, {in_flight} in flight"
             fleet.stalls.append(where)
             print(f"bench: {where} stalled, once more: {error}", file=sys.stderr, flush=True)
+            lane.call.check(lane.server.address)  # nobody knows how many calls were answered before
     raise RuntimeError(f"{lane.entry.label} stalled {_ATTEMPTS} times: {lane.server.last_words()}")
 
 

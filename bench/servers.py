@@ -22,7 +22,7 @@ from bench.cores import Cores, on
 from bench.cpu import CpuClock
 from bench.venvs import ROOT, python_of
 
-__all__ = ["PEERS", "STARTERS", "Launch", "Server", "Settings", "environment", "launch_of", "start"]
+__all__ = ["OPTIONAL", "STARTERS", "Launch", "Server", "Settings", "environment", "launch_of", "start"]
 
 PYVIDER = "pyvider-rpcplugin==0.5.5"
 CJM = "cjm-plugin-system==0.0.28"
@@ -112,6 +112,33 @@ def _bridge(*what: str) -> Callable[[Path, Settings, str], Launch]:
     return launch
 
 
+def _sqlite_host(folder: Path, settings: Settings, host: str) -> Launch:
+    return _bridge("host", "--store", f"sqlite:{folder / 'host.db'}")(folder, settings, "")
+
+
+def _redis_host(folder: Path, settings: Settings, host: str) -> Launch:
+    return _bridge("host", "--store", host.replace("unix:", "unix://", 1))(folder, settings, "")
+
+
+def _redis(folder: Path, settings: Settings, host: str) -> Launch:
+    binary = shutil.which("redis-server") or shutil.which(ROOT / ".tools" / "redis" / "redis-server")
+    if binary is None:
+        raise RuntimeError("redis-server is missing: apt-get install redis-server, or run tools/get_redis.py")
+    path = folder / "redis.sock"
+
+    def ready() -> str | None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                return None
+        return f"unix:{path}"
+
+    # Nothing is written to disk, as in Redis' own configuration until a snapshot is due.
+    command = [binary, "--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+    return Launch(command, ready, {}, folder / "stdout")
+
+
 def _pyvider(folder: Path, settings: Settings, host: str) -> Launch:
     python = python_of("pyvider", [PYVIDER, f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}"])
     stdout = folder / "stdout"
@@ -144,8 +171,8 @@ def _cjm(folder: Path, settings: Settings, host: str) -> Launch:
     return Launch(command, ready, {}, folder / "stdout")
 
 
-PEERS = frozenset({"pyvider", "cjm"})
-"""Servers of others, which come from PyPI; without them the rest can still be measured."""
+OPTIONAL = frozenset({"pyvider", "cjm", "bridge host, redis"})
+"""Servers that need something that may be missing, from PyPI or Debian; the rest can still be measured."""
 STARTERS: dict[str, Callable[[Path, Settings, str], Launch]] = {
     "bare": _bare("tool"),
     "bare host": _bare("host"),
@@ -153,6 +180,10 @@ STARTERS: dict[str, Callable[[Path, Settings, str], Launch]] = {
     "bridge": _bridge("serve", "bench.adapters:Bench"),
     "bridge host": _bridge("host"),
     "bridge, dials host": _bridge("serve", "bench.adapters:Bench"),
+    "bridge host, memory": _bridge("host"),
+    "bridge host, sqlite": _sqlite_host,
+    "bridge host, redis": _redis_host,
+    "redis": _redis,
     "pyvider": _pyvider,
     "cjm": _cjm,
 }

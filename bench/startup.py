@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.figures import ratios
-from bench.servers import PEERS, Settings, environment, start
+from bench.servers import OPTIONAL, Settings, environment, start
 from bench.venvs import ROOT
 
 __all__ = ["Start", "run_startup"]
@@ -78,7 +78,7 @@ def run_startup(settings: Settings, rounds: int, without: dict[str, str]) -> lis
             try:
                 starts[label].append(_serve(name, settings))
             except (RuntimeError, OSError) as error:
-                if name not in PEERS:
+                if name not in OPTIONAL:
                     raise
                 print(f"bench: {label} takes no part: {str(error)[-600:]}", file=sys.stderr, flush=True)
                 del servers[label], starts[label]

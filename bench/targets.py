@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from bench.figures import Row
+from bench.cases import BARE
+from bench.figures import Row, ratios
 from bench.run import Table
 from bench.startup import Start
 
@@ -56,9 +58,51 @@ def _stream(tables: Sequence[Table], in_flight: int) -> list[Target]:
     return [Target(what, 0.9, row.rate_ratio, at_most=False)] if row else []
 
 
+def _variables(tables: Sequence[Table], in_flight: int) -> list[Target]:
+    none = _row(tables, "variables", in_flight, "bridge, host process, 0 reads")
+    one = _row(tables, "variables", in_flight, "bridge, host process, 1 read")
+    bare = _row(tables, "variables", in_flight, BARE)
+    if not (none and one and bare):
+        return []
+    there = one.host_cpu_us / bare.cpu_us
+    what = (
+        f"one uncached read, CPU of the server over bare (the host has {there:.2f}x beside it), {in_flight} in flight"
+    )
+    return [Target(what, 2.0, one.cpu_ratio - none.cpu_ratio)]
+
+
+def _cached(tables: Sequence[Table], in_flight: int) -> list[Target]:
+    targets = []
+    for where in ("embedded host", "host process"):
+        for how in ("reads= of 20", "get_many of 20"):
+            none = _row(tables, "cached", in_flight, f"bridge, {where}, {how}, 0 reads")
+            reads = _row(tables, "cached", in_flight, f"bridge, {where}, {how}, 20 reads")
+            if none and reads:
+                cpu = ratios([turn.cpu_us for turn in reads.samples], [turn.cpu_us for turn in none.samples])
+                what = f"20 reads after {how}, CPU over no reads, {where}, {in_flight} in flight"
+                targets.append(Target(what, 1.15, median(cpu)))
+    return targets
+
+
+_SETS = {"memory": 0.8, "sqlite": 0.4, "redis": 0.5}
+
+
+def _sets(tables: Sequence[Table], in_flight: int) -> list[Target]:
+    targets = []
+    for store, limit in _SETS.items():
+        if row := _row(tables, "sets", in_flight, f"bridge host, {store}"):
+            # By CPU, not by the clock: redis-server may have a core of its own in life and has none here.
+            what = f"sets per second of the host's CPU over echoes of bare, {store}, {in_flight} in flight"
+            targets.append(Target(what, limit, 1 / row.cpu_ratio, at_most=False))
+            if in_flight > 1 and not row.host_cpu_us:  # one at a time, sets/s are mostly the time to wake up
+                what = f"sets/s over echoes/s of bare, {store}, {in_flight} in flight"
+                targets.append(Target(what, limit, row.rate_ratio, at_most=False))
+    return targets
+
+
 def check(tables: Sequence[Table], startup: Sequence[Start]) -> list[Target]:
     """The aims this run can speak about."""
-    kinds: tuple[Callable[[Sequence[Table], int], list[Target]], ...] = (_unary, _stream)
+    kinds: tuple[Callable[[Sequence[Table], int], list[Target]], ...] = (_unary, _stream, _variables, _cached, _sets)
     found = [target for kind in kinds for in_flight in (1, 32) for target in kind(tables, in_flight)]
     ready = [row.wall_ratio for row in startup if row.label == "bridge serve"]
     return found + [Target("start-up, time to ready over bare", 1.5, ratio) for ratio in ready]

@@ -10,7 +10,7 @@ COPY bridge bridge
 COPY clients/python clients/python
 COPY adapters adapters
 RUN --mount=type=cache,target=/var/cache/pip \
-    PIP_CACHE_DIR=/var/cache/pip pip --python /opt/bridge/bin/python install --disable-pip-version-check ".[numpy,tls,otel,metrics]"
+    PIP_CACHE_DIR=/var/cache/pip pip --python /opt/bridge/bin/python install --disable-pip-version-check ".[numpy,tls,otel,metrics,patterns,redis]"
 
 FROM python:3.13-slim
 # Nothing can be installed into a running container.

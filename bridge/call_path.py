@@ -3,9 +3,9 @@
     tool a ─▶ host tool b ─▶ tool c ─▶ ...        c is called with "bridge-call-path: a,b"
 
 The context of a tool and the Python clients send the path by themselves, also in threads and tasks that the tool
-starts with its context (``asyncio.to_thread``, ``create_task``; a bare ``threading.Thread`` has none). Every server
-looks at the path of a call that comes in, so tools that call each other in a circle end with an error and not with
-the last thread.
+starts with its context (``asyncio.to_thread``, ``create_task``; a bare ``threading.Thread`` has none). It is looked at
+before a call further down is sent, so tools that call each other in a circle end with an error and not with the last
+thread. Looking at what comes in as well would cost every call for what no tool that calls nothing can do harm by.
 """
 
 from __future__ import annotations

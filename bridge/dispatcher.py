@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from bridge.call import ToolCall
-from bridge.call_path import CALL_PATH, ENCLOSING, Enclosing, check_path, is_nested
+from bridge.call_path import ENCLOSING, Enclosing, is_nested
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors.base import Executor
 from bridge.interceptors.base import Interceptor, chain
@@ -95,8 +95,6 @@ class Dispatcher:
 
     async def _run(self, call: ToolCall) -> Any:
         entry = self.registry[call.tool]
-        if path := call.headers.get(CALL_PATH):
-            check_path(path, call.tool)
         limits, calls = self._limits, self._calls
         if self._draining or len(calls) >= limits.max_calls or self._bytes + call.size > limits.max_bytes:
             self._refuse(call)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from bridge.call import NO_VALUE, Chunk, Progress
 from bridge.codec import decode, encode, to_any
-from bridge.codec.wire import SHORT, varint
+from bridge.codec.wire import FIELD_2, SHORT, any_bytes, varint
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.v1 import bridge_pb2
 
@@ -25,33 +25,16 @@ M = TypeVar("M", bound=Message)
 SEQUENCES = 2048
 """Sequence numbers that are kept ready."""
 
-_FIELD_2 = [b"\x12" + varint(size) for size in range(SHORT)]
 _SEQUENCE = [[b"0" + varint(high << 7 | low) for low in range(SHORT)] for high in range(SEQUENCES // SHORT)]
-
-_URL_FIELDS: dict[str, bytes] = {}
-"""``Any.type_url`` as a field, for the few types there are."""
-
-
-def _any(value: Any) -> bytes:
-    """A serialized ``google.protobuf.Any``."""
-    url, payload = to_any(value)
-    head = _URL_FIELDS.get(url)
-    if head is None:
-        text = url.encode()
-        head = _URL_FIELDS[url] = b"\n" + varint(len(text)) + text
-    if not payload:
-        return head
-    size = len(payload)
-    return head + (_FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + payload
 
 
 def pack_result(value: Any) -> bytes:
     """An ``ExecuteToolResponse``. Raises ``BridgeError`` for what cannot be carried."""
     if type(value) is bytes:
         return b"2%b%b" % (varint(len(value)), value)  # binary_result = 6
-    packed = _any(value)
+    packed = any_bytes(*to_any(value))
     size = len(packed)
-    return (_FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + packed  # result = 2
+    return (FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + packed  # result = 2
 
 
 def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
@@ -61,12 +44,12 @@ def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
         size = len(value)
         if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None:
             # Small pieces in large numbers are what streams are made of: tables and no calls.
-            return _FIELD_2[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
+            return FIELD_2[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
         message = b"\x12%b%b" % (varint(size), value)  # data = 2
     elif value is NO_VALUE:
         message = b""
     else:
-        packed = _any(value)
+        packed = any_bytes(*to_any(value))
         message = b"*%b%b" % (varint(len(packed)), packed)  # value = 5
     if sequence:
         message += b"0" + varint(sequence)  # sequence = 6

@@ -62,6 +62,10 @@ _INFERRED: tuple[tuple[Any, str], ...] = (
 )
 
 
+_BUILT_IN = frozenset({bool, int, float, str, bytes, list, dict})
+"""Classes of values that are no numpy scalars, without looking."""
+
+
 class _Refused(Exception):
     """A value is not of the type; the text says what was expected and the kind that came."""
 
@@ -178,7 +182,7 @@ def check_value(name: str, type: str, value: Any, constraints: Constraints = NO_
             ``bridge.patterns.mismatch`` raises about a pattern that cannot be obeyed.
     """
     try:
-        value = _TYPES[type].read(_plain(value))
+        value = _TYPES[type].read(value if value.__class__ in _BUILT_IN else _plain(value))
     except _Refused as refusal:
         raise invalid_argument(name, str(refusal), reason="VALUE_REFUSED") from None
     if constraints is not NO_CONSTRAINTS:

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["LARGE", "SHORT", "double_field", "length_delimited", "payload", "short_field", "trailing_field", "varint"]
+__all__ = [
+    "FIELD_2",
+    "LARGE",
+    "SHORT",
+    "any_bytes",
+    "double_field",
+    "length_delimited",
+    "payload",
+    "short_field",
+    "trailing_field",
+    "varint",
+]
 
 LARGE = 16 * 1024
 """Bytes from which saving a copy is worth more than it costs to look for the payload."""
@@ -34,6 +45,25 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+FIELD_2 = [b"\x12" + varint(size) for size in range(SHORT)]
+"""How a length-delimited field 2 of so many bytes begins."""
+
+_URL_FIELDS: dict[str, bytes] = {}
+"""``Any.type_url`` as a field, for the few types there are."""
+
+
+def any_bytes(url: str, payload: bytes) -> bytes:
+    """A serialized ``google.protobuf.Any``, of a type URL that is one of the codec's."""
+    head = _URL_FIELDS.get(url)
+    if head is None:
+        text = url.encode()
+        head = _URL_FIELDS[url] = b"\n" + varint(len(text)) + text
+    if not payload:
+        return head
+    size = len(payload)
+    return head + (FIELD_2[size] if size < SHORT else b"\x12" + varint(size)) + payload
 
 
 def short_field(payload: bytes) -> bytes:

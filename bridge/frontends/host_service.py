@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from bridge import codec
+from bridge.codec.wire import varint
 from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, invalid_argument
 from bridge.frontends.base import parse
@@ -62,7 +63,7 @@ class _HostService:
             _method("RegisterVariable", host_pb2.RegisterVariableRequest.FromString, self._register_variable),
             _method("GetVariable", host_pb2.GetVariableRequest.FromString, self._get_variable),
             _method("GetVariables", host_pb2.GetVariablesRequest.FromString, self._get_variables),
-            _method("SetVariable", host_pb2.SetVariableRequest.FromString, self._set_variable),
+            Method("/bridge.v1.HostService/SetVariable", unary=self._set_variable),
             _method("SetVariables", host_pb2.SetVariablesRequest.FromString, self._set_variables),
             _method("ListVariables", host_pb2.ListVariablesRequest.FromString, self._list_variables),
             _method("DeleteVariable", host_pb2.DeleteVariableRequest.FromString, self._delete_variable),
@@ -134,7 +135,9 @@ class _HostService:
             response.missing.extend(name for name in dict.fromkeys(names) if name not in found)
         return response
 
-    async def _set_variable(self, call: ServerCall, request: host_pb2.SetVariableRequest) -> Message:
+    async def _set_variable(self, call: ServerCall, data: bytes) -> bytes:
+        # What is asked most often goes without the frames and messages that a method by ``_method`` has.
+        request = parse(host_pb2.SetVariableRequest.FromString, data)
         name = request.name
         check_name(name)
         write = Write(
@@ -145,7 +148,7 @@ class _HostService:
             ttl=_ttl(request, request.ttl),
         )
         results = await self._host.set_variables(_scope(call, request.session_id), (write,))
-        return host_pb2.SetVariableResponse(version=_version(results[name]))
+        return b"\x18" + varint(_version(results[name]))  # SetVariableResponse.version = 3
 
     async def _set_variables(self, call: ServerCall, request: host_pb2.SetVariablesRequest) -> Message:
         # Counted before anything is decoded: the point of the limit is the work.

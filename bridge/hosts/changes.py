@@ -10,7 +10,8 @@ import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bridge import codec
-from bridge.codec import encode
+from bridge.codec import to_any
+from bridge.codec.wire import any_bytes
 from bridge.errors import BridgeError, Code, ErrorDetails, invalid_argument
 from bridge.hosts.limits import HostLimits, check_metadata, check_ttl, limit_exceeded
 from bridge.stores.base import Change, StoredVariable
@@ -241,9 +242,8 @@ def _next(
 
 
 def _pack(name: str, type_: str, value: Any) -> bytes:
-    packed = AnyMessage()
-    encode(value, packed, name)
-    if type_ == "json" and (packed.type_url not in _JSON_TYPES or isinstance(value, Decimal)):
+    url, content = to_any(value, name)
+    if type_ == "json" and (url not in _JSON_TYPES or isinstance(value, Decimal)):
         description = "expected a JSON value, got one that holds something JSON cannot carry exactly"
         raise invalid_argument(name, description, reason="VALUE_REFUSED")
-    return packed.SerializeToString()
+    return any_bytes(url, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import chain, islice
 
@@ -267,22 +267,16 @@ def _trimmed(before: _Variable | None, records: Sequence[StoredVariable], quota:
         entries += len(before.past) + 1
         past_bytes += before.past_bytes + before.newest.size
     dropped = 0
-    if entries > quota.history_entries or past_bytes > quota.history_bytes:
-        for record in _history(before, records):
-            if entries <= quota.history_entries and past_bytes <= quota.history_bytes:
-                break
-            entries -= 1
-            past_bytes -= record.size
-            dropped += 1
+    past: Sequence[tuple[int, StoredVariable]] = () if before is None else before.past
+    while entries > quota.history_entries or past_bytes > quota.history_bytes:
+        if dropped < len(past):
+            record = past[dropped][1]
+        else:  # nothing of before is left
+            record = (*(() if before is None else (before.newest,)), *records)[dropped - len(past)]
+        entries -= 1
+        past_bytes -= record.size
+        dropped += 1
     return dropped, past_bytes
-
-
-def _history(before: _Variable | None, records: Sequence[StoredVariable]) -> Iterator[StoredVariable]:
-    """What is the history of a variable when these records are added, earliest first."""
-    if before is not None:
-        yield from map(_record, before.past)
-        yield before.newest
-    yield from records[:-1]
 
 
 def _appended(
@@ -320,10 +314,6 @@ def _seen(variable: _Variable, version: int) -> int:
     """How many of the records that are kept have a version up to this one."""
     kept = len(variable.past) + 1
     return kept - min(kept, max(0, variable.newest.version - version))
-
-
-def _record(numbered: tuple[int, StoredVariable]) -> StoredVariable:
-    return numbered[1]
 
 
 def _commit_number(numbered: tuple[int, StoredVariable]) -> int:

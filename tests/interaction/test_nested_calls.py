@@ -96,11 +96,11 @@ async def test_a_chain_without_a_circle_has_an_end_too(nest: Nest) -> None:
 # -- what others may send ------------------------------------------------------------------------------------------
 
 
-async def by_path(client: BridgeClient, path: str, tool: str = "") -> Any:
+async def by_path(client: BridgeClient, path: str, tool: str = "", *route: str) -> Any:
     """A call as a client in another language makes it."""
     request = ExecuteToolRequest(tool_name=tool or "a")
     if not tool:
-        encode([], request.parameters["route"])
+        encode([*route], request.parameters["route"])
     channel = client._open().channel
     execute = "/bridge.v1.BridgeService/ExecuteTool"
     return read_result(
@@ -126,10 +126,12 @@ async def test_a_path_from_elsewhere_is_taken_on(nest: Nest, path: str) -> None:
         ("x" * 129, "CALL_PATH_MALFORMED"),
     ],
 )
-async def test_a_path_that_is_too_deep_or_none_is_refused(nest: Nest, path: str, reason: str) -> None:
+async def test_nothing_is_called_further_down_a_path_that_is_too_deep_or_none(
+    nest: Nest, path: str, reason: str
+) -> None:
     client = await nest()
     with pytest.raises(BridgeError) as caught:
-        await by_path(client, path)
+        await by_path(client, path, "", "x")
     expected = Code.INVALID_ARGUMENT if reason == "CALL_PATH_MALFORMED" else Code.FAILED_PRECONDITION
     assert (caught.value.code, caught.value.reason) == (expected, reason)
     assert len(caught.value.message) < 800
@@ -158,12 +160,12 @@ def test_a_path_of_any_size_and_content_gives_a_short_clean_message(path: str, r
     assert caught.value.message.isprintable()
 
 
-async def test_the_host_looks_at_the_path_too(nest: Nest, journal: probes.Journal) -> None:
+async def test_a_host_tool_calls_nothing_further_down_either(nest: Nest, journal: probes.Journal) -> None:
     await nest()
     channel = engines.connect(links().host.addresses[0])
     scope = CallScope(headers={CALL_PATH: ",".join(["p", "q"] * 9)})
     with pytest.raises(BridgeError, match="q -> p -> q") as caught:
-        await GrpcHost(channel).call_tool(scope, "x", {"route": []})
+        await GrpcHost(channel).call_tool(scope, "x", {"route": ["a"]})
     assert caught.value.reason == "CALL_CYCLE"
     await channel.aclose()
 

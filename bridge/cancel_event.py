@@ -11,6 +11,10 @@ import msgspec
 __all__ = ["CancelEvent"]
 
 
+_making = threading.Lock()
+"""One for all events: callbacks are added when something blocks, and that is rare."""
+
+
 class CancelEvent(msgspec.Struct):
     """Set when nobody waits for the tool any more: the caller gave up, its deadline passed, or the server stops.
 
@@ -28,23 +32,27 @@ class CancelEvent(msgspec.Struct):
         """Says that the tool should stop."""
         self._is_set = True
         callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
+        for callback in tuple(callbacks or ()):  # other threads may take theirs back meanwhile
             callback()
 
     def add_callback(self, callback: Callable[[], object]) -> None:
         """Calls back, in the event loop, when set; at once if it is."""
-        callbacks = self._callbacks
-        if callbacks is None:
-            callbacks = self._callbacks = []
-        callbacks.append(callback)
+        with _making:  # two threads that both make the list would lose one of their callbacks
+            callbacks = self._callbacks
+            if callbacks is None:
+                callbacks = self._callbacks = []
+            callbacks.append(callback)
         if self._is_set:  # looked at last: whoever sets it meanwhile either sees the callback or is seen here
             callback()
 
     def discard_callback(self, callback: Callable[[], object]) -> None:
         """Forgets a callback."""
         callbacks = self._callbacks
-        if callbacks is not None and callback in callbacks:
-            callbacks.remove(callback)
+        try:
+            if callbacks is not None:
+                callbacks.remove(callback)
+        except ValueError:
+            pass  # it has been called, or another thread has taken it back
 
     async def wait(self) -> None:
         """Returns when set (async tools)."""

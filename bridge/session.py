@@ -14,7 +14,7 @@ from bridge.blocking_variables import BlockingVariables
 from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
 from bridge.call_path import CALL_PATH, check_path, path_below
 from bridge.cancel_event import CancelEvent
-from bridge.errors import BridgeError, Code, NoHostError, NoSessionError
+from bridge.errors import BridgeError, Code, ErrorDetails, NoHostError, NoSessionError
 from bridge.host import CallScope, Host, NoHost
 from bridge.session_variables import SessionVariables, value_of
 from bridge.telemetry.propagation import outgoing, trace_id
@@ -185,6 +185,13 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
                 await self._talk().fetch(names, partial(self._fetch, self._session()))
             except NoHostError:
                 pass  # the tool may do without; it is told when it asks
+            except BridgeError as error:
+                if error.reason != "NOT_CONNECTED":
+                    raise
+                # To the caller it is not this server that cannot be reached; but the tool has not begun.
+                message = f"the tool was not started, as what it reads could not be fetched: {error.message}"
+                details = ErrorDetails(retry_after=1.0)
+                raise BridgeError(Code.UNAVAILABLE, message, reason="HOST_UNAVAILABLE", details=details) from error
 
     def __getitem__(self, name: str) -> Any:
         variable = self._remembered(name)

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
 
-__all__ = ["DETAILS_KEY", "DOMAIN", "from_status", "to_status"]
+__all__ = ["DETAILS_KEY", "DOMAIN", "from_status", "read_status", "to_status"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailer that carries the serialized google.rpc.Status."""
@@ -110,6 +110,15 @@ def from_status(code: int, message: str, status: bytes | None) -> BridgeError:
         return BridgeError(known, message)
     reason, details = _read_details(parsed.details)
     return BridgeError(known, message, reason=reason, details=details)
+
+
+def read_status(data: bytes) -> BridgeError:
+    """The error in a serialized google.rpc.Status, where it travels without a gRPC status beside it."""
+    try:
+        status = status_pb2.Status.FromString(data)
+    except DecodeError:
+        return BridgeError(Code.UNKNOWN, "the other side failed and said nothing readable about it")
+    return from_status(status.code, status.message, data)
 
 
 def _read_details(packed: list[Any]) -> tuple[str, ErrorDetails]:

@@ -7,20 +7,34 @@ they are what protobuf would write is tested.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from bridge.call import NO_VALUE, Chunk, Progress
-from bridge.codec import decode, encode, to_any
+from bridge.codec import decode, decode_fields, encode, to_any
 from bridge.codec.wire import FIELD_2, SHORT, any_bytes, varint
 from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.v1 import bridge_pb2
 
-__all__ = ["bad_response", "pack_call", "pack_chunk", "pack_result", "parse_response", "read_result", "read_stream"]
+__all__ = [
+    "bad_response",
+    "message_too_large",
+    "pack_call",
+    "pack_chunk",
+    "pack_result",
+    "parse_request",
+    "parse_response",
+    "read_call",
+    "read_chunk",
+    "read_result",
+    "read_stream",
+    "unsupported_result",
+]
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R")
 
 SEQUENCES = 2048
 """Sequence numbers that are kept ready."""
@@ -88,6 +102,54 @@ def pack_call(
     return request.SerializeToString()
 
 
+def unsupported_result(tool: str, error: BridgeError) -> BridgeError:
+    """What a tool gave and nothing can carry is the tool's mistake, not the caller's."""
+    return BridgeError(
+        Code.UNKNOWN,
+        f"tool {tool!r} gave a value that cannot be carried: {error.message}",
+        reason="UNSUPPORTED_RESULT",
+        details=error.details,
+    )
+
+
+def message_too_large(tool: str, size: int, limit: int) -> BridgeError:
+    """A tool gave more at once than a message may hold."""
+    return BridgeError(
+        Code.RESOURCE_EXHAUSTED,
+        f"tool {tool!r} gave a message of {size} bytes, and {limit} are allowed (--max-message-bytes): return less, or "
+        "stream it in parts",
+        reason="MESSAGE_TOO_LARGE",
+    )
+
+
+def parse_request(from_string: Callable[[bytes], R], data: bytes) -> R:
+    """A request message. Raises ``BridgeError`` INVALID_ARGUMENT if the bytes are none."""
+    try:
+        return from_string(data)
+    except DecodeError:
+        raise BridgeError(
+            Code.INVALID_ARGUMENT,
+            "the request is not a valid protobuf message of this method: regenerate the client's stubs from proto/",
+            reason="MALFORMED_REQUEST",
+        ) from None
+
+
+_parse_call = bridge_pb2.ExecuteToolRequest.FromString
+
+
+def read_call(data: bytes) -> tuple[bridge_pb2.ExecuteToolRequest, dict[str, Any]]:
+    """An ``ExecuteToolRequest`` and the arguments in it. Raises ``BridgeError`` INVALID_ARGUMENT with the path of what
+    is wrong."""
+    request = parse_request(_parse_call, data)
+    arguments = decode_fields(request.parameters)
+    if request.binary_parameters:
+        for name, raw in request.binary_parameters.items():
+            if name in arguments:
+                raise invalid_argument(f"$.{name}", "is in parameters and in binary_parameters")
+            arguments[name] = raw
+    return request, arguments
+
+
 def bad_response(problem: str) -> BridgeError:
     """What came back is not what the protocol promises."""
     message = f"the answer is damaged: {problem}; do both sides speak the same version?"
@@ -139,6 +201,11 @@ async def read_stream(messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[C
             raise bad_response(f"the stream ended after {expected} chunks without a final one")
     finally:
         await messages.aclose()
+
+
+def read_chunk(data: bytes) -> Chunk:
+    """What a ``ToolChunk`` holds, whatever its number."""
+    return _chunk(parse_response(bridge_pb2.ToolChunk, data))
 
 
 def _chunk(message: bridge_pb2.ToolChunk) -> Chunk:

@@ -150,19 +150,21 @@ class Exchange:
     async def settle(self, names: Collection[str] | None = None) -> None:
         """Returns when the writes of these names (``None``: of any) that were asked for before are over."""
         if self._writing and (names is None or not self._writing.keys().isdisjoint(names)):
-            self._check_outside()
-            async with self._lock:
-                pass
+            around = self._around()
+            if around is None:
+                async with self._lock:
+                    pass
+            elif names is None or not around.names.isdisjoint(names):
+                raise _waits_for_itself()
+            # Otherwise these writes come after the update that asks.
 
-    def _check_outside(self) -> None:
-        if any(turn.held and turn.exchange is self for turn in _inside.get()):
-            raise RuntimeError(
-                "the function given to update() must not write variables of its session or read the one it updates: "
-                "it would wait for itself"
-            )
+    def _around(self) -> Turn | None:
+        """The turn in which the code at hand was called, if it is not over."""
+        return next((turn for turn in _inside.get() if turn.held and turn.exchange is self), None)
 
     async def _begin(self, names: Collection[str]) -> None:
-        self._check_outside()
+        if self._around() is not None:
+            raise _waits_for_itself()
         for name in names:
             self._writing[name] = self._writing.get(name, 0) + 1
         self.forget(names)
@@ -184,19 +186,27 @@ class Exchange:
                 del self._writing[name]
 
 
+def _waits_for_itself() -> RuntimeError:
+    return RuntimeError(
+        "the function given to update() must not write variables of its session or read the one it updates: "
+        "it would wait for itself"
+    )
+
+
 class Turn:
     """A write's place in the order: entered when it is its turn, left when the host has answered."""
 
-    __slots__ = ("_names", "exchange", "held")
+    __slots__ = ("exchange", "held", "names")
 
     def __init__(self, exchange: Exchange, names: Collection[str]) -> None:
         self.exchange = exchange
-        self._names = names
+        self.names = frozenset(names)
+        """What it writes."""
         self.held = False
         """Whether it is this write's turn."""
 
     async def __aenter__(self) -> Self:
-        await self.exchange._begin(self._names)
+        await self.exchange._begin(self.names)
         self.held = True
         return self
 
@@ -209,7 +219,7 @@ class Turn:
         """Lets the next write go. Repeating it is harmless."""
         if self.held:
             self.held = False
-            self.exchange._end(self._names)
+            self.exchange._end(self.names)
 
     @contextmanager
     def calling(self) -> Iterator[None]:

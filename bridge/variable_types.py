@@ -138,14 +138,14 @@ def _embedding(value: Any) -> Any:
         if value.dtype.kind not in "iuf" or value.ndim != 1:
             raise _Refused(f"expected a vector of numbers, got an array of {value.dtype} with {value.ndim} dimensions")
         if not _numpy().isfinite(value).all():
-            raise _Refused("expected a vector of finite numbers")
+            raise _Refused(f"expected a vector of finite numbers, and in this {kind_of(value)} are others")
         return value
     if not isinstance(value, list | tuple):
         raise _expected("a list of numbers or a one-dimensional array", value)
     is_exact = set(map(type, value)) <= {float}
     vector = list(value) if is_exact else [_float(_plain(number)) for number in value]
     if not all(map(math.isfinite, vector)):
-        raise _Refused("expected a vector of finite numbers")
+        raise _Refused(f"expected a vector of finite numbers, and in this {kind_of(value)} are others")
     return vector
 
 
@@ -249,7 +249,7 @@ def _wrong(constraint: str, description: str) -> BridgeError:
 
 
 def _is_length(value: Any, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
 
 
 def _is_text(value: Any) -> bool:

@@ -155,7 +155,8 @@ def check_name(name: str) -> None:
     """Refuses what is not a variable's name: INVALID_ARGUMENT, reason ``NAME_REFUSED``."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         rule = f"a variable's name is 1 to {MAX_NAME_LENGTH} of A-Z, a-z, 0-9 and '_', '.', ':', '/', '-'"
-        raise invalid_argument("name", rule, reason="NAME_REFUSED")
+        shown = ascii(name[:40]) + "..." * (len(name) > 40) if isinstance(name, str) else type(name).__name__
+        raise invalid_argument("name", f"{rule}, and {shown} is not", reason="NAME_REFUSED")
 
 
 def check_version(version: int, field: str = "expected_version") -> None:

@@ -148,7 +148,8 @@ def _file(name: str, path: str, kinds: frozenset[str]) -> Any:
         return data.decode()
     except UnicodeDecodeError:
         raise usage_error(
-            f"{name}: {path!r} is not UTF-8 text, and the parameter does not take bytes; `bridge tools` shows its type"
+            f"{name}: {path!r} is not UTF-8 text, and nothing says that {name} takes bytes; `bridge tools` shows the "
+            f"type of a parameter, `bridge var register {name}=@{path} --type bytes` makes a variable of bytes"
         ) from None
 
 

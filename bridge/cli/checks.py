@@ -27,6 +27,7 @@ __all__ = [
     "check_host",
     "check_installation",
     "check_security",
+    "check_store",
 ]
 
 CORE_PACKAGES = (
@@ -218,6 +219,23 @@ async def check_host(config: ServerConfig) -> list[Finding]:
         advice = f"start it with `bridge host --listen {config.host}`, or correct --host"
         return [Finding("host", "problem", error.message, advice)]
     return [Finding("host", "ok", f"{config.host} answers")]
+
+
+async def check_store(config: ServerConfig) -> list[Finding]:
+    """Whether a store on another server answers. One in a file is left alone: to open it is to make it, or to take it
+    from the host that has it."""
+    from bridge.stores import make_store, without_password
+
+    if config.host or config.store == "memory" or config.store.startswith("sqlite:"):
+        return []
+    store = make_store(config.store)
+    try:
+        await store.open()
+    except BridgeError as error:
+        return [Finding("store", "problem", error.message, "the message says what to do; --store names the store")]
+    finally:
+        await store.aclose()
+    return [Finding("store", "ok", f"{without_password(config.store)} answers")]
 
 
 def check_adapters(specs: Sequence[str]) -> Iterator[Finding]:

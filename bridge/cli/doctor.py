@@ -18,6 +18,7 @@ from bridge.cli.checks import (
     check_host,
     check_installation,
     check_security,
+    check_store,
 )
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import Debug, JsonOutput
@@ -53,6 +54,7 @@ def doctor(
         findings += check_security(server)
         findings += asyncio.run(check_addresses(server))
         findings += asyncio.run(check_host(server))
+        findings += asyncio.run(check_store(server))
         findings += check_adapters(server.adapters)
     if json_output:
         output.show_json(_document(findings, settled))

@@ -53,7 +53,7 @@ _BY_REASON = {
         ExitCode.ADAPTER,
     ),
     **dict.fromkeys(("ADDRESS", "ADDRESS_IN_USE", "INSECURE_ADDRESS", "SOCKET_PERMISSIONS"), ExitCode.ADDRESS),
-    **dict.fromkeys(("FILE_NOT_WRITTEN", "MISSING_EXTRA"), ExitCode.USAGE),
+    **dict.fromkeys(("FILE_NOT_WRITTEN", "MISSING_EXTRA", "STORE_REFUSED"), ExitCode.USAGE),
 }
 
 

@@ -46,6 +46,7 @@ _NEXT_BY_REASON = {
     "NOT_CONNECTED": "start a server with `bridge serve ADAPTER`, or name the address of one with --target",
     "TOOL_NOT_FOUND": "`bridge tools` lists the tools of the server",
     "STREAMING_TOOL": "call it with `bridge stream`",
+    "STORE_UNAVAILABLE": "`bridge health bridge.v1.HostService` says when the host can reach its store again",
     "NO_HOST": "name the address of the host that keeps the sessions with --target",
     "NO_SESSION": "name an open session with --session or in BRIDGE_SESSION; `bridge session open` opens one",
     "SESSION_NOT_FOUND": "`bridge session ls` lists your sessions, `bridge session open` opens one",

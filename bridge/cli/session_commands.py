@@ -37,14 +37,16 @@ _Metadata = Annotated[
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id and nothing else, on a terminal too.")]
 
 
-def session_id(options: ClientOptions) -> str:
-    """The session to work in. Raises wrong usage if none is named."""
-    if not options.session:
+def session_id(options: ClientOptions, named: str | None = None) -> str:
+    """The session to work in: the one that is named, else that of --session. Raises wrong usage if there is none."""
+    # An empty name is a script's variable that was never set: it must not mean the session of the environment.
+    found = options.session if named is None else named
+    if not found:
         raise usage_error(
             "which session? Name it with --session ID or in BRIDGE_SESSION; `bridge session open` opens one, "
             "`bridge session ls` lists yours"
         )
-    return options.session
+    return found
 
 
 @with_options
@@ -102,7 +104,7 @@ def session_close(options: ClientOptions, id: _Id = None) -> int:
 
     Example: bridge session close $BRIDGE_SESSION
     """
-    closed = asyncio.run(_close(id or session_id(options), options))
+    closed = asyncio.run(_close(session_id(options, id), options))
     if options.json_output:
         output.show_json({"closed": closed})
     else:
@@ -123,7 +125,7 @@ def session_show(options: ClientOptions, id: _Id = None) -> int:
 
     Example: bridge session show $BRIDGE_SESSION
     """
-    session = asyncio.run(_get(id or session_id(options), options))
+    session = asyncio.run(_get(session_id(options, id), options))
     if options.json_output:
         output.show_json(msgspec.structs.asdict(session))
         return 0

@@ -99,7 +99,10 @@ class _Follower:
         watch = variables.watch(*self._names, initial=self._initial, resume_after=self._positions)
         async with watch:
             self._positions = watch.positions
-            _note("the host is back" if self._has_begun else f"watching {', '.join(self._names)}; Ctrl-C ends it")
+            if self._failures:
+                _note("the host is back")
+            elif not self._has_begun:
+                _note(f"watching {', '.join(self._names)}; Ctrl-C ends it")
             self._has_begun, self._failures = True, 0
             async for update in watch:
                 self._show(update)

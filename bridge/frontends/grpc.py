@@ -12,19 +12,14 @@ from time import monotonic
 import msgspec
 
 from bridge.call import Chunk, ToolCall
-from bridge.codec import decode_fields
 from bridge.dispatcher import Dispatcher
 from bridge.engines.base import Method, ServerCall
-from bridge.errors import BridgeError, Code, invalid_argument
-from bridge.frontends.base import parse
+from bridge.errors import BridgeError
 from bridge.frontends.stream_writer import StreamWriter
 from bridge.host import Host
-from bridge.tool_messages import pack_result
-from bridge.v1.bridge_pb2 import ExecuteToolRequest
+from bridge.tool_messages import message_too_large, pack_result, read_call, unsupported_result
 
 __all__ = ["ToolFrontend", "ToolNames"]
-
-_parse = ExecuteToolRequest.FromString
 
 
 class ToolNames(msgspec.Struct, frozen=True):
@@ -76,13 +71,7 @@ class ToolFrontend:
         ]
 
     def _call(self, rpc: ServerCall, data: bytes) -> ToolCall:
-        request = parse(_parse, data)
-        arguments = decode_fields(request.parameters)
-        if request.binary_parameters:
-            for name, raw in request.binary_parameters.items():
-                if name in arguments:
-                    raise invalid_argument(f"$.{name}", "is in parameters and in binary_parameters")
-                arguments[name] = raw
+        request, arguments = read_call(data)
         remaining = rpc.time_remaining()
         return ToolCall(
             tool=request.tool_name,
@@ -105,7 +94,7 @@ class ToolFrontend:
         try:
             message = pack_result(value)
         except BridgeError as error:
-            raise _unsupported(call.tool, error) from error
+            raise unsupported_result(call.tool, error) from error
         if len(message) > self._max_message_bytes or self._on_response is not None:
             self._check(message, call.tool)
         return message
@@ -121,27 +110,12 @@ class ToolFrontend:
             await writer.emit(Chunk(value), final=True)
         except BridgeError as error:
             if error.reason == "UNSUPPORTED_VALUE":
-                raise _unsupported(call.tool, error) from error
+                raise unsupported_result(call.tool, error) from error
             raise
 
     def _check(self, message: bytes, tool: str) -> None:
         """Looks at a response before it goes."""
         if len(message) > self._max_message_bytes:
-            raise BridgeError(
-                Code.RESOURCE_EXHAUSTED,
-                f"tool {tool!r} gave a message of {len(message)} bytes, and {self._max_message_bytes} are allowed "
-                "(--max-message-bytes): return less, or stream it in parts",
-                reason="MESSAGE_TOO_LARGE",
-            )
+            raise message_too_large(tool, len(message), self._max_message_bytes)
         if self._on_response is not None:
             self._on_response(tool, len(message))
-
-
-def _unsupported(tool: str, error: BridgeError) -> BridgeError:
-    """What a tool gave and nothing can carry is the tool's mistake, not the caller's."""
-    return BridgeError(
-        Code.UNKNOWN,
-        f"tool {tool!r} gave a value that cannot be carried: {error.message}",
-        reason="UNSUPPORTED_RESULT",
-        details=error.details,
-    )

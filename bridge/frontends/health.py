@@ -9,7 +9,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, Code
-from bridge.frontends.base import parse
+from bridge.tool_messages import parse_request
 
 __all__ = ["Health"]
 
@@ -40,14 +40,14 @@ class Health:
         ]
 
     async def _check(self, rpc: ServerCall, data: bytes) -> bytes:
-        service = parse(HealthCheckRequest.FromString, data).service
+        service = parse_request(HealthCheckRequest.FromString, data).service
         status = self._status.get(service)
         if status is None:
             raise BridgeError(Code.NOT_FOUND, f"no service {service[:128]!r} here", reason="SERVICE_NOT_FOUND")
         return bytes(HealthCheckResponse(status=status).SerializeToString())
 
     async def _watch(self, rpc: ServerCall, data: bytes) -> None:
-        service = parse(HealthCheckRequest.FromString, data).service
+        service = parse_request(HealthCheckRequest.FromString, data).service
         sent = None
         while True:
             changed = self._changed

@@ -7,32 +7,34 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from bridge import codec
-from bridge.codec.wire import varint
 from bridge.engines.base import Method, ServerCall
-from bridge.errors import BridgeError, invalid_argument
-from bridge.frontends.base import parse
 from bridge.host import CallScope
 from bridge.hosts.grpc import CHANGED_BY
 from bridge.hosts.limits import limit_exceeded
 from bridge.hosts.messages import (
-    fill_failure,
     fill_history,
     fill_session,
     fill_stored,
     fill_time,
     fill_update,
     fill_variable,
-    read_constraints,
-    read_duration,
+)
+from bridge.hosts.requests import (
+    fill_results,
+    pack_version,
+    read_declaration,
+    read_expected,
+    read_ttl,
+    read_write,
+    read_writes,
 )
 from bridge.hosts.session_keeper import MAX_LISTED
 from bridge.hosts.sessions import SessionHost
+from bridge.tool_messages import parse_request
 from bridge.v1 import host_pb2
-from bridge.variables import Declaration, Write, WriteResult, check_name, variable_not_found
+from bridge.variables import variable_not_found
 
 __all__ = ["host_methods"]
 
@@ -41,39 +43,59 @@ R = TypeVar("R", bound=Message)
 _TOOL = re.compile(r"tool:[A-Za-z0-9_.-]{1,128}")
 
 
-def host_methods(host: SessionHost) -> list[Method]:
+def host_methods(host: SessionHost, *, max_message_bytes: int = 16 * 1024 * 1024) -> list[Method]:
     """The methods for an engine, all but those about the host's tools.
 
     What a request means is decided by the host; here it is read and answered.
+
+    Args:
+        host: decides and keeps.
+        max_message_bytes: most bytes of an answer.
     """
-    return _HostService(host).methods()
+    return _HostService(host, max_message_bytes).methods()
 
 
 class _HostService:
-    def __init__(self, host: SessionHost) -> None:
+    def __init__(self, host: SessionHost, max_message_bytes: int) -> None:
         self._host = host
+        self._max_message_bytes = max_message_bytes
 
     def methods(self) -> list[Method]:
         return [
-            _method("OpenSession", host_pb2.OpenSessionRequest.FromString, self._open_session),
-            _method("CloseSession", host_pb2.CloseSessionRequest.FromString, self._close_session),
-            _method("GetSession", host_pb2.GetSessionRequest.FromString, self._get_session),
-            _method("ListSessions", host_pb2.ListSessionsRequest.FromString, self._list_sessions),
-            _method("Heartbeat", host_pb2.HeartbeatRequest.FromString, self._heartbeat),
-            _method("RegisterVariable", host_pb2.RegisterVariableRequest.FromString, self._register_variable),
-            _method("GetVariable", host_pb2.GetVariableRequest.FromString, self._get_variable),
-            _method("GetVariables", host_pb2.GetVariablesRequest.FromString, self._get_variables),
+            self._method("OpenSession", host_pb2.OpenSessionRequest.FromString, self._open_session),
+            self._method("CloseSession", host_pb2.CloseSessionRequest.FromString, self._close_session),
+            self._method("GetSession", host_pb2.GetSessionRequest.FromString, self._get_session),
+            self._method("ListSessions", host_pb2.ListSessionsRequest.FromString, self._list_sessions),
+            self._method("Heartbeat", host_pb2.HeartbeatRequest.FromString, self._heartbeat),
+            self._method("RegisterVariable", host_pb2.RegisterVariableRequest.FromString, self._register_variable),
+            self._method("GetVariable", host_pb2.GetVariableRequest.FromString, self._get_variable),
+            self._method("GetVariables", host_pb2.GetVariablesRequest.FromString, self._get_variables),
             Method("/bridge.v1.HostService/SetVariable", unary=self._set_variable),
-            _method("SetVariables", host_pb2.SetVariablesRequest.FromString, self._set_variables),
-            _method("ListVariables", host_pb2.ListVariablesRequest.FromString, self._list_variables),
-            _method("DeleteVariable", host_pb2.DeleteVariableRequest.FromString, self._delete_variable),
-            _method("GetVariableHistory", host_pb2.GetVariableHistoryRequest.FromString, self._get_variable_history),
-            _method("RollbackVariable", host_pb2.RollbackVariableRequest.FromString, self._rollback_variable),
+            self._method("SetVariables", host_pb2.SetVariablesRequest.FromString, self._set_variables),
+            self._method("ListVariables", host_pb2.ListVariablesRequest.FromString, self._list_variables),
+            self._method("DeleteVariable", host_pb2.DeleteVariableRequest.FromString, self._delete_variable),
+            self._method(
+                "GetVariableHistory", host_pb2.GetVariableHistoryRequest.FromString, self._get_variable_history
+            ),
+            self._method("RollbackVariable", host_pb2.RollbackVariableRequest.FromString, self._rollback_variable),
             Method("/bridge.v1.HostService/WatchVariables", stream=self._watch_variables),
         ]
 
+    def _method(
+        self, name: str, from_string: Callable[[bytes], R], handle: Callable[[ServerCall, R], Awaitable[Message]]
+    ) -> Method:
+        async def answer(call: ServerCall, data: bytes) -> bytes:
+            response = (await handle(call, parse_request(from_string, data))).SerializeToString()
+            if len(response) > self._max_message_bytes:
+                subject = f"an answer of {len(response)} bytes"
+                advice = "ask for fewer variables at once, list them by a narrower pattern"
+                raise limit_exceeded("max_message_bytes", self._max_message_bytes, subject, advice)
+            return response
+
+        return Method(f"/bridge.v1.HostService/{name}", unary=answer)
+
     async def _open_session(self, call: ServerCall, request: host_pb2.OpenSessionRequest) -> Message:
-        ttl = _ttl(request, request.ttl)
+        ttl = read_ttl(request, request.ttl)
         session = await self._host.open_session(_scope(call, ""), metadata=request.metadata, ttl=ttl)
         response = host_pb2.OpenSessionResponse()
         fill_session(response.session, session)
@@ -102,16 +124,7 @@ class _HostService:
         return response
 
     async def _register_variable(self, call: ServerCall, request: host_pb2.RegisterVariableRequest) -> Message:
-        check_name(request.name)
-        declaration = Declaration(
-            name=request.name,
-            type=request.type,
-            value=codec.decode(request.value, request.name),
-            constraints=read_constraints(request.constraints),
-            metadata=request.metadata,
-            ttl=_ttl(request, request.ttl),
-        )
-        variable = await self._host.register_variable(_scope(call, request.session_id), declaration)
+        variable = await self._host.register_variable(_scope(call, request.session_id), read_declaration(request))
         response = host_pb2.RegisterVariableResponse()
         fill_variable(response.variable, variable)
         return response
@@ -137,18 +150,9 @@ class _HostService:
 
     async def _set_variable(self, call: ServerCall, data: bytes) -> bytes:
         # What is asked most often goes without the frames and messages that a method by ``_method`` has.
-        request = parse(host_pb2.SetVariableRequest.FromString, data)
-        name = request.name
-        check_name(name)
-        write = Write(
-            name=name,
-            value=codec.decode(request.value, name),
-            expected_version=request.expected_version if request.HasField("expected_version") else None,
-            metadata=request.metadata,
-            ttl=_ttl(request, request.ttl),
-        )
-        results = await self._host.set_variables(_scope(call, request.session_id), (write,))
-        return b"\x18" + varint(_version(results[name]))  # SetVariableResponse.version = 3
+        request = parse_request(host_pb2.SetVariableRequest.FromString, data)
+        results = await self._host.set_variables(_scope(call, request.session_id), (read_write(request),))
+        return pack_version(results[request.name])
 
     async def _set_variables(self, call: ServerCall, request: host_pb2.SetVariablesRequest) -> Message:
         # Counted before anything is decoded: the point of the limit is the work.
@@ -156,18 +160,11 @@ class _HostService:
         if len(request.updates) > maximum:
             subject = f"{len(request.updates)} variables in one call"
             raise limit_exceeded("max_names_per_call", maximum, subject, "use several calls")
-        for name in request.expected_versions:
-            if name not in request.updates:
-                raise invalid_argument("expected_versions", "has a name that updates has not")
-        writes, refused = _writes(request)
+        writes, refused = read_writes(request)
         results = await self._host.set_variables(_scope(call, request.session_id), writes, atomic=request.atomic)
         results.update(refused)
         response = host_pb2.SetVariablesResponse()
-        for name, result in results.items():
-            if isinstance(result, BridgeError):
-                fill_failure(response.failures[name], result)
-            else:
-                response.versions[name] = result
+        fill_results(response, results)
         return response
 
     async def _list_variables(self, call: ServerCall, request: host_pb2.ListVariablesRequest) -> Message:
@@ -177,29 +174,28 @@ class _HostService:
         return response
 
     async def _delete_variable(self, call: ServerCall, request: host_pb2.DeleteVariableRequest) -> Message:
-        expected = request.expected_version if request.HasField("expected_version") else None
         scope = _scope(call, request.session_id)
-        await self._host.delete_variable(scope, request.name, expected_version=expected)
+        await self._host.delete_variable(scope, request.name, expected_version=read_expected(request))
         return host_pb2.DeleteVariableResponse()
 
     async def _get_variable_history(self, call: ServerCall, request: host_pb2.GetVariableHistoryRequest) -> Message:
         scope = _scope(call, request.session_id)
         response = host_pb2.GetVariableHistoryResponse()
         for stored in await self._host.read_history(scope, request.name, limit=request.limit):
-            fill_history(response.entries.add(), stored)
+            fill_history(response.entries.add(), stored, stored.kind)
         return response
 
     async def _rollback_variable(self, call: ServerCall, request: host_pb2.RollbackVariableRequest) -> Message:
-        expected = request.expected_version if request.HasField("expected_version") else None
+        scope, expected = _scope(call, request.session_id), read_expected(request)
         variable = await self._host.rollback_variable(
-            _scope(call, request.session_id), request.name, request.target_version, expected_version=expected
+            scope, request.name, request.target_version, expected_version=expected
         )
         response = host_pb2.RollbackVariableResponse()
         fill_variable(response.variable, variable)
         return response
 
     async def _watch_variables(self, call: ServerCall, data: bytes) -> None:
-        request = parse(host_pb2.WatchVariablesRequest.FromString, data)
+        request = parse_request(host_pb2.WatchVariablesRequest.FromString, data)
         updates = self._host.watch_stored(
             _scope(call, request.session_id),
             request.names,
@@ -213,54 +209,9 @@ class _HostService:
                 await call.write(message.SerializeToString())
 
 
-def _method(
-    name: str, from_string: Callable[[bytes], R], handle: Callable[[ServerCall, R], Awaitable[Message]]
-) -> Method:
-    async def answer(call: ServerCall, data: bytes) -> bytes:
-        return (await handle(call, parse(from_string, data))).SerializeToString()
-
-    return Method(f"/bridge.v1.HostService/{name}", unary=answer)
-
-
 def _scope(call: ServerCall, session_id: str) -> CallScope:
     headers = call.headers
     changed_by = headers.get(CHANGED_BY, "client")
     if changed_by != "client" and not _TOOL.fullmatch(changed_by):
         changed_by = "client"
     return CallScope(session_id, None, headers, changed_by, call.principal)
-
-
-def _writes(request: host_pb2.SetVariablesRequest) -> tuple[list[Write], dict[str, BridgeError]]:
-    """The writes of a batch, in the order of their names; without ``atomic`` also those that cannot be read."""
-    writes: list[Write] = []
-    refused: dict[str, BridgeError] = {}
-    expected, metadata, ttl = request.expected_versions, dict(request.metadata), _ttl(request, request.ttl)
-    for name in sorted(request.updates):
-        try:
-            check_name(name)
-            value = codec.decode(request.updates[name], name)
-        except BridgeError as error:
-            if request.atomic:
-                raise
-            refused[name] = error
-            continue
-        version = expected.get(name)
-        writes.append(Write(name=name, value=value, expected_version=version, metadata=metadata, ttl=ttl))
-    return writes, refused
-
-
-def _ttl(
-    request: host_pb2.OpenSessionRequest
-    | host_pb2.RegisterVariableRequest
-    | host_pb2.SetVariableRequest
-    | host_pb2.SetVariablesRequest,
-    ttl: Duration,
-) -> float | None:
-    return read_duration(ttl) if request.HasField("ttl") else None
-
-
-def _version(result: WriteResult) -> int:
-    """The version of an atomic write: a refusal has been raised."""
-    if isinstance(result, BridgeError):
-        raise result
-    return result

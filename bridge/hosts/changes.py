@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -216,8 +217,8 @@ def _next(
 ) -> Change:
     size = len(payload) + len(name)
     if constraints is not NO_CONSTRAINTS or metadata:
-        size += sum(len(key) + len(text) for key, text in metadata.items())
-        size += sum(map(len, constraints.choices)) + 8 * len(constraints.shape or ()) + len(constraints.pattern)
+        texts = chain(metadata, metadata.values(), constraints.choices, (constraints.pattern,))
+        size += sum(len(text.encode()) for text in texts) + 8 * len(constraints.shape or ())
     if size > commit.limits.max_variable_bytes:
         advice = f"it has {size} bytes: keep large data elsewhere and store where it is"
         raise limit_exceeded("max_variable_bytes", commit.limits.max_variable_bytes, name, advice)

@@ -158,14 +158,13 @@ class GrpcHost:
             try:
                 check_name(write.name)
                 encode(write.value, request.updates[write.name], write.name)
+                if write.expected_version is not None:
+                    request.expected_versions[write.name] = _checked(write.expected_version)
             except BridgeError as error:
                 if atomic:
                     raise
                 request.updates.pop(write.name, None)
                 results[write.name] = error
-                continue
-            if write.expected_version is not None:
-                request.expected_versions[write.name] = _checked(write.expected_version)
         if writes:
             _fill_metadata(request.metadata, writes[0].metadata)
             if writes[0].ttl is not None:

@@ -92,11 +92,12 @@ def fill_stored(message: host_pb2.Variable, stored: StoredVariable) -> None:
         message.value.ParseFromString(stored.payload)
 
 
-def fill_update(message: host_pb2.VariableUpdate, update: StoredUpdate) -> None:
+def fill_update(message: host_pb2.VariableUpdate, update: StoredUpdate | Update) -> None:
     """Describes what happened to a variable."""
     message.kind = cast("host_pb2.VariableUpdate.Kind", update.kind)
     if update.variable is not None:
-        fill_stored(message.variable, update.variable)
+        _fill(message.variable, update.variable)
+        _fill_value(message.variable, update.variable, update.kind)
     message.positions.update(update.positions)
 
 
@@ -106,19 +107,29 @@ def read_update(message: host_pb2.VariableUpdate) -> Update:
     return Update(_kind(message.kind), variable, dict(message.positions))
 
 
-def fill_history(message: host_pb2.VariableHistoryEntry, stored: StoredVariable) -> None:
+def fill_history(message: host_pb2.VariableHistoryEntry, variable: StoredVariable | Variable, kind: UpdateKind) -> None:
     """Describes a change."""
-    message.version = stored.version
-    message.type = stored.type
-    message.kind = cast("host_pb2.VariableUpdate.Kind", stored.kind)
-    message.changed_by = stored.changed_by
-    fill_time(message.timestamp, stored.updated_at)
-    if stored.payload:
-        message.value.ParseFromString(stored.payload)
-    if stored.metadata:
-        message.metadata.update(stored.metadata)
-    if stored.constraints is not NO_CONSTRAINTS:
-        fill_constraints(message.constraints, stored.constraints)
+    message.version = variable.version
+    message.type = variable.type
+    message.kind = cast("host_pb2.VariableUpdate.Kind", kind)
+    message.changed_by = variable.changed_by
+    fill_time(message.timestamp, variable.updated_at)
+    _fill_value(message, variable, kind)
+    if variable.metadata:
+        message.metadata.update(variable.metadata)
+    if variable.constraints is not NO_CONSTRAINTS:
+        fill_constraints(message.constraints, variable.constraints)
+
+
+def _fill_value(
+    message: host_pb2.Variable | host_pb2.VariableHistoryEntry, variable: StoredVariable | Variable, kind: UpdateKind
+) -> None:
+    """Sets the value after a change; there is none if the variable is gone."""
+    if isinstance(variable, StoredVariable):
+        if variable.payload:
+            message.value.ParseFromString(variable.payload)
+    elif kind not in (UpdateKind.DELETED, UpdateKind.EXPIRED):
+        codec.encode(variable.value, message.value)
 
 
 def read_history(name: str, message: host_pb2.VariableHistoryEntry) -> Update:

@@ -147,10 +147,14 @@ class SessionKeeper:
             found = (decide_expiry(stored, now) for stored in snapshot.variables.values())
             return [change for change in found if change is not None]
 
-        try:
-            return len(await self._store.transact(session_id, names, decide, self._no_quota, now, renew=False))
-        except (SessionGone, Contention):
-            return 0  # it is gone anyway, or the next sweep finds them again
+        for quota in (self._no_quota, self._last_quota):
+            try:
+                return len(await self._store.transact(session_id, names, decide, quota, now, renew=False))
+            except QuotaExceeded:
+                pass  # the store is full: then without their history
+            except (SessionGone, Contention):
+                break
+        return 0  # they are gone anyway, or the next sweep finds them again
 
     async def _read(self, scope: CallScope, names: Collection[str] | None, *, opens: bool = True) -> Snapshot:
         """What is stored, if the caller may see it; and so the session lives on."""

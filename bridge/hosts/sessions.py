@@ -59,6 +59,10 @@ Decide = Callable[[Mapping[str, StoredVariable], Commit], Sequence[Change]]
 """Makes the changes to commit of what is stored and the circumstances. Pure, see ``bridge.stores.base.Decide``."""
 
 
+class _TooManyVariables(QuotaExceeded):
+    """There would be too many even if all that is gone were forgotten."""
+
+
 class SessionHost(SessionKeeper):
     """Owns sessions and variables. A ``Host``; what it has beyond that is for whoever opens sessions.
 
@@ -79,13 +83,11 @@ class SessionHost(SessionKeeper):
     async def read_stored(self, scope: CallScope, names: Collection[str]) -> dict[str, StoredVariable]:
         """``get_variables`` with the values still packed, for who passes them on."""
         self._check_count(len(names))
+        for name in names:
+            check_name(name)
         snapshot = await self._read(scope, names)
         now = self._clock()
-        found = {name: stored for name, stored in snapshot.variables.items() if is_live(stored, now)}
-        if len(found) < len(names):
-            for name in names:
-                check_name(name)
-        return found
+        return {name: stored for name, stored in snapshot.variables.items() if is_live(stored, now)}
 
     async def list_stored(self, scope: CallScope, pattern: str = "") -> list[StoredVariable]:
         """``list_variables`` with the values still packed, for who passes them on."""
@@ -113,12 +115,26 @@ class SessionHost(SessionKeeper):
         if len(writes) > 1 and len({write.name for write in writes}) < len(writes):
             raise invalid_argument("writes", "a name must not be there twice")
         if not atomic:
-            return await self._set_each(scope, writes)
+            return await self._set_named(scope, writes)
+        for write in writes:
+            check_name(write.name)
 
         def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> list[Change]:
             return [decide_write(write, stored.get(write.name), commit) for write in writes]
 
         return _versions(await self._commit(scope, [write.name for write in writes], decide))
+
+    async def _set_named(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, WriteResult]:
+        """Writes what has a name that may be stored; what has none is refused."""
+        named: list[Write] = []
+        refused: dict[str, WriteResult] = {}
+        for write in writes:
+            try:
+                check_name(write.name)
+                named.append(write)
+            except BridgeError as error:
+                refused[write.name] = error
+        return await self._set_each(scope, named) | refused
 
     async def _set_each(self, scope: CallScope, writes: Sequence[Write]) -> dict[str, WriteResult]:
         """Writes what can be written, all of it in one commit if there is room."""
@@ -164,28 +180,45 @@ class SessionHost(SessionKeeper):
     async def _commit(
         self, scope: CallScope, names: Collection[str], decide: Decide, quota: Quota | None = None
     ) -> Sequence[Change]:
-        session_id, now = session_id_of(scope), self._clock()
+        session_id = session_id_of(scope)
 
         def decide_admitted(snapshot: Snapshot) -> Sequence[Change]:
             self._admitted(snapshot, scope)
-            return decide(snapshot.variables, Commit(now, scope.changed_by, self.limits, snapshot.floor))
+            changes = decide(snapshot.variables, Commit(now, scope.changed_by, self.limits, snapshot.floor))
+            if quota is not self._no_quota:
+                self._check_variables(snapshot, changes)
+            return changes
 
         quota = quota or self._quota
+        has_swept = False
         while True:
+            now = self._clock()  # each time: a session that is gone may be there again
             try:
                 return await self._store.transact(session_id, names, decide_admitted, quota, now)
             except SessionGone:
                 await self._read(scope, ())  # raises, or opens it
             except QuotaExceeded as exceeded:
-                if quota is self._last_quota:
+                if quota is self._last_quota or (has_swept and isinstance(exceeded, _TooManyVariables)):
                     raise store_is_full(exceeded, "nothing was written") from None
-                # History goes before anything is refused.
                 await self.sweep()
-                await self._store.trim(session_id)
-                quota = self._last_quota
+                has_swept = True
+                if not isinstance(exceeded, _TooManyVariables):
+                    # History goes before anything is refused.
+                    await self._store.trim(session_id)
+                    quota = self._last_quota
             except Contention:
                 message = "other writers were faster again and again: try again"
                 raise BridgeError(Code.ABORTED, message, reason="CONTENTION") from None
+
+    def _check_variables(self, snapshot: Snapshot, changes: Sequence[Change]) -> None:
+        """Refuses more variables than there may be; the store also counts names that are gone."""
+        more = 0
+        for change in changes:
+            stored = snapshot.variables.get(change.name)
+            if stored is None or stored.is_gone:
+                more += 1
+        if more and snapshot.variable_count + more > self.limits.max_variables:
+            raise _TooManyVariables("max_variables", self.limits.max_variables)
 
     def _check_count(self, count: int) -> None:
         maximum = self.limits.max_names_per_call
@@ -199,9 +232,11 @@ class SessionHost(SessionKeeper):
         check_name(name)
         if limit < 0:
             raise invalid_argument("limit", "must be 0 or more")
-        await self._read(scope, ())
+        snapshot = await self._read(scope, (name,))
         newest: deque[StoredVariable] = deque(maxlen=limit or None)
         position, is_complete = 0, False
+        if limit and name in snapshot.variables:
+            position = max(0, snapshot.variables[name].version - limit)
         while not is_complete:
             log = await self._store.read_log(
                 scope.session_id, {name: position}, self._clock(), limit=_HISTORY_PAGE, max_bytes=MAX_HISTORY_BYTES
@@ -253,6 +288,8 @@ class SessionHost(SessionKeeper):
         """``watch_variables`` with the values still packed, for who passes them on."""
         watched = check_watched(names, resume_after, self.limits)
         session_id = session_id_of(scope)
+        # Before it listens: if this opens the session, those who listened to the one before are told that it expired.
+        await self._read(scope, ())
         maximum = self.limits.max_watches
         if self._watching[session_id] >= maximum:
             raise limit_exceeded("max_watches", maximum, "the session", "end some, or watch more names in one")
@@ -265,7 +302,9 @@ class SessionHost(SessionKeeper):
                     yield update
         finally:
             del self._watches[watch]
-            self._watching -= Counter((session_id,))
+            self._watching[session_id] -= 1
+            if not self._watching[session_id]:
+                del self._watching[session_id]
 
     async def watch_variables(
         self,
@@ -308,7 +347,7 @@ def _update(update: StoredUpdate) -> Update:
 
 
 def _version_gone(name: str, version: int, found: StoredVariable | None, newest: int) -> BridgeError:
-    if found is None:
+    if found is None or version == 0:
         what = f"{name} is at version {newest} and has never been at {version}"
     elif found.version == version:
         what = f"version {version} of {name} is its end: there is no value to go back to"

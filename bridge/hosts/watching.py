@@ -151,13 +151,7 @@ class Watch:
                 if self._initial and (current := live(stored, now)) is not None:
                     beginning.append(current)
             elif resume_after > version:
-                raise _out_of_range(
-                    "WATCH_AHEAD",
-                    f"{name} is at version {version}, so there is no {resume_after} to resume after: that version is "
-                    "of another session, or of a host whose sessions are gone",
-                    name,
-                    version,
-                )
+                raise _ahead(name, resume_after, version)
             else:
                 self._positions[name] = resume_after
         return beginning
@@ -169,13 +163,16 @@ class Watch:
         self._positions[name] = version
 
     def _is_complete(self, log: Log) -> bool:
-        """Whether nothing is left to read. Raises if something was forgotten that left no later record."""
+        """Whether nothing is left to read. Raises if something was forgotten that left no later record, and if the
+        store has lost what was sent already: other changes will have these versions."""
         for name, position in self._positions.items():
-            newest = log.newest.get(name)
-            if newest is None and position < log.floor:
-                raise _behind(name, position, log.floor)
-            if newest is not None and newest > position:
-                return False
+            newest = log.newest.get(name, log.floor)
+            if newest < position:
+                raise _ahead(name, position, newest)
+            if newest > position:
+                if name in log.newest:
+                    return False
+                raise _behind(name, position, newest)
         return True
 
 
@@ -186,6 +183,16 @@ def _behind(name: str, position: int, resume_after: int) -> BridgeError:
         f"version {resume_after}; read it, and watch on with resume_after {resume_after}",
         name,
         resume_after,
+    )
+
+
+def _ahead(name: str, position: int, version: int) -> BridgeError:
+    return _out_of_range(
+        "WATCH_AHEAD",
+        f"{name} is at version {version}, so there is no {position} to resume after: that version is of another "
+        "session, or was lost with a host or its store; read it, and watch on from there",
+        name,
+        version,
     )
 
 

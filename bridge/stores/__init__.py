@@ -9,16 +9,20 @@ from bridge.stores.base import Store
 
 __all__ = ["check_store_url", "make_store", "without_password"]
 
-_SQLITE = re.compile(r"sqlite:(?://)?(?P<path>[^?]+)(?:\?synchronous=(?P<synchronous>normal|full))?", re.DOTALL)
+# SQLite's name for a database in memory would be the name of a file here.
+_SQLITE = re.compile(
+    r"sqlite:(?://)?(?!:memory:)(?P<path>[^?]+)(?:\?synchronous=(?P<synchronous>normal|full))?", re.DOTALL
+)
 _REDIS = re.compile(r"(?:rediss?|unix)://\S+")
-_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)|(?<=[?&]password=)[^&]+")
+# All up to the last @, as a password that is not written as %XX may hold anything, and may be all there is.
+_PASSWORD = re.compile(r"(?<=://).*(?=@)|(?<=[?&]password=)[^&]+", re.DOTALL | re.IGNORECASE)
 
 _FORMS = "memory, sqlite:PATH (sqlite:PATH?synchronous=full to survive a loss of power), or redis://HOST:PORT/DB"
 
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
-    return _PASSWORD.sub("***", url)
+    return url if url.startswith("sqlite:") else _PASSWORD.sub("***", url)
 
 
 def check_store_url(url: str) -> str | None:

@@ -151,10 +151,14 @@ class MemoryStore:
             return None
         asked = [(variable, after[name]) for name in after if (variable := held.variables.get(name)) is not None]
         # What was not seen of a variable are its last records, however many are kept.
-        unseen = [islice(_numbered(variable), _seen(variable, version), None) for variable, version in asked]
+        unseen = [
+            islice(_numbered(variable), _seen(variable, version), None)
+            for variable, version in asked
+            if variable.newest.version > version
+        ]
         records: list[StoredVariable] = []
         size = 0
-        for _, record in sorted(chain.from_iterable(unseen), key=_commit_number):
+        for _, record in heapq.merge(*unseen, key=_commit_number):
             size += len(record.payload)
             if records and (len(records) >= limit or size > max_bytes):
                 break
@@ -186,9 +190,9 @@ class MemoryStore:
         while self._due and self._due[0][0] <= now and seen < limit:
             due, session_id = heapq.heappop(self._due)
             held = self._sessions.get(session_id)
-            seen += 1
             if held is None or held.due != due or session_id in looked_at:
-                continue
+                continue  # a leftover, which is gone for good with this look
+            seen += 1
             looked_at[session_id] = held
             if held.expires_at <= now:
                 found.append(Due(session_id, ()))

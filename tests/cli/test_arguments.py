@@ -74,6 +74,7 @@ def test_file_is_text_or_bytes_or_an_array(tmp_path: Path) -> None:
     [
         ("=@absent", TEXT, r"cannot read 'absent'.*x:=\"@"),
         ("=@latin", TEXT, "not UTF-8"),
+        ("=@latin", ANYTHING, "bridge var register x=@latin --type bytes"),
         ("=@latin.npy", ANYTHING, "no .npy file"),
         (":=to be", TEXT, "not followed by JSON"),
         (':={"$bytes": 5}', ANYTHING, r"\$bytes"),

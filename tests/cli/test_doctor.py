@@ -14,6 +14,7 @@ from bridge.cli.checks import CORE_PACKAGES, STUBS
 from bridge.cli.exit_codes import ExitCode
 from tests.cli.conftest import Command
 from tests.cli.running import ADAPTER, bridge
+from tests.support.redis_server import RedisServer
 
 SAMPLE = f"{ADAPTER}:Sample"
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,17 @@ def test_host_that_is_down_is_a_problem(run: Command, monkeypatch: pytest.Monkey
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BRIDGE_HOST", f"127.0.0.1:{closed.getsockname()[1]}")
         assert "host" in problems(run("doctor", "--json-output").document)
+
+
+@pytest.mark.usefixtures("free")
+def test_redis_that_is_down_is_a_problem(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RedisServer(tmp_path / "redis", password="secret") as redis:
+        monkeypatch.setenv("BRIDGE_STORE", redis.url)
+        up = run("doctor", "--json-output")
+        assert (up.code, "store" in {finding["area"] for finding in up.document["findings"]}) == (ExitCode.OK, True)
+    down = run("doctor", "--json-output")
+    assert "cannot be reached" in problems(down.document)["store"]
+    assert "secret" not in up.out + down.out
 
 
 def test_address_that_needs_tls_is_a_problem(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,8 @@ WRONG: list[tuple[list[str], ExitCode, str]] = [
     ([SAMPLE, "--config", "wrong.toml"], ExitCode.USAGE, "did you mean threads?"),
     ([SAMPLE, "--tls-cert", "cert.pem"], ExitCode.USAGE, "tls_key"),
     ([SAMPLE, "--tokens", "absent"], ExitCode.USAGE, "cannot read the token file"),
+    ([SAMPLE, "--store", "sqlite::memory:", *ANY_PORT], ExitCode.USAGE, "a store is memory, sqlite:PATH"),
+    ([SAMPLE, "--store", "redis://h/first", *ANY_PORT], ExitCode.USAGE, "not an address of a Redis server"),
 ]
 
 

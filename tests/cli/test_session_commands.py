@@ -64,6 +64,16 @@ def test_environment_names_the_session(server: str, tmp_path: Path) -> None:
     assert bridge("session", "close", "--json-output", cwd=tmp_path, **there).document == {"closed": opened}
 
 
+@pytest.mark.parametrize("command", ["close", "show"])
+def test_empty_id_is_not_the_session_of_the_environment(command: str, server: str, tmp_path: Path) -> None:
+    opened = bridge("session", "open", cwd=tmp_path, BRIDGE_TARGET=server).out.strip()
+    there = {"BRIDGE_TARGET": server, "BRIDGE_SESSION": opened}
+    done = bridge("session", command, "", cwd=tmp_path, **there)
+    assert (done.code, done.out) == (ExitCode.USAGE, "")
+    assert "which session?" in done.err
+    assert bridge("session", "close", cwd=tmp_path, **there).code == ExitCode.OK
+
+
 def test_nobody_has_a_session_on_a_host_that_has_none(call: Command) -> None:
     for one in call("session", "ls", "--json-output").document:
         call("session", "close", one["session_id"])

@@ -172,7 +172,7 @@ def test_watch_that_shall_not_reconnect_says_where_to_go_on(tmp_path: Path) -> N
         session_id = _open(tmp_path)
         _set(tmp_path, session_id, 1)
         with _follow(tmp_path, session_id, "x", "--no-reconnect") as watch:
-            watch.err.until("watching")
+            watch.out.until("initial")  # only what was shown is behind the watch
             host.send(signal.SIGKILL)
             assert watch.wait() == ExitCode.FAILED
             assert watch.err.until("to go on").endswith("--resume x=1")
@@ -187,6 +187,9 @@ def test_what_is_not_kept_any_more_is_said_and_the_rest_is_shown(tmp_path: Path)
         with _follow(tmp_path, session_id, "x", "--resume", "x=2", "--json-output") as watch:
             watch.err.until("versions 3 to 5 of x were missed")
             assert [_document(watch)[2] for _ in range(3)] == [6, 7, 8]
+            watch.send(signal.SIGINT)
+            assert watch.wait() == ExitCode.OK
+            assert not any("the host" in line for line in watch.err.rest())  # it was there all the time
 
 
 def test_host_that_was_never_there_is_an_error(tmp_path: Path) -> None:

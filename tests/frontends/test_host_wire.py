@@ -133,3 +133,27 @@ async def test_host_tools_are_listed_and_an_unknown_one_is_not_found(stub: HostS
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ExecuteHostTool(bridge_pb2.ExecuteToolRequest(session_id=session_id, tool_name="none"), timeout=5)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_answer_that_no_message_can_carry_says_to_ask_for_less() -> None:
+    async with (
+        serving(role="host", max_message_bytes=64 * 1024) as server,
+        grpc.aio.insecure_channel(server.addresses[0]) as channel,
+    ):
+        stub = HostServiceStub(channel)
+        opened = await stub.OpenSession(host_pb2.OpenSessionRequest(), timeout=5)
+        named = {"session_id": opened.session.session_id}
+        value = Any()
+        value.Pack(StringValue(value="x" * 40_000))
+        for name in ("a", "b"):
+            await stub.SetVariable(host_pb2.SetVariableRequest(**named, name=name, value=value), timeout=5)
+        for answer in (
+            stub.ListVariables(host_pb2.ListVariablesRequest(**named), timeout=5),
+            stub.GetVariables(host_pb2.GetVariablesRequest(**named, names=["a", "b"]), timeout=5),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await answer
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "max_message_bytes is 65536; ask for fewer" in str(caught.value.details())
+        listed = await stub.ListVariables(host_pb2.ListVariablesRequest(**named, pattern="a"), timeout=5)
+        assert [variable.name for variable in listed.variables] == ["a"]

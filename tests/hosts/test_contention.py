@@ -107,3 +107,11 @@ async def test_sweep_frees_what_is_over() -> None:
     now = 10_000.0
     assert await host.sweep() == 1
     assert await host.sweep() == 0
+
+
+@pytest.mark.timeout(10)  # a host that hangs in memory lets nothing else run
+async def test_clock_that_goes_back_does_not_hang_a_write() -> None:
+    times = iter([0.0, 5_000.0])  # the session is opened, and over when it is written to
+    host = SessionHost(MemoryStore(), clock=lambda: next(times, 0.0))
+    scope = await _open(host)
+    assert await host.set_variables(scope, [Write(name="x", value=1)]) == {"x": 1}

@@ -133,6 +133,14 @@ async def test_atomic_batch_with_times_to_live_is_refused_before_it_is_sent(chan
     assert (await host.get_variables(scope, ["a"]))["a"].expires_at is not None
 
 
+async def test_impossible_expected_version_spoils_only_its_own_write(channel: Channel, session_id: str) -> None:
+    host, scope = GrpcHost(channel), CallScope(session_id)
+    writes = [Write(name="a", value=1, expected_version=-1), Write(name="b", value=1)]
+    results = await host.set_variables(scope, writes, atomic=False)
+    assert isinstance(results["a"], BridgeError)
+    assert (results["a"].code, results["b"]) == (Code.INVALID_ARGUMENT, 1)
+
+
 class Canned:
     """A channel that answers with what it was given."""
 

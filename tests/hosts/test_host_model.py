@@ -159,6 +159,11 @@ class HostMachine(RuleBasedStateMachine):
         self.register(name, number, "float", None)
         self.roll_back(name, 1, None)
 
+    @rule(name=NAMES)
+    def delete_and_go_back(self, name: str) -> None:
+        self.delete(name, None)
+        self.roll_back(name, 1, None)
+
     @rule(name=NAMES, back=st.integers(-1, 5), expected=VERSIONS)
     def roll_back(self, name: str, back: int, expected: int | None) -> None:
         newest = self.model.kept[name][-1].version if name in self.model.kept else 0
@@ -206,6 +211,8 @@ class HostMachine(RuleBasedStateMachine):
             (name, one.type, type(one.value), one.value, one.version, one.ends) for name, one in live.items() if one
         ]
         assert self.ask(self.host.get_variables(self.scope, list("abcd"))) == {one.name: one for one in found}
+        for name in self.model.kept:
+            self.look_back(name, 0)
 
 
 def described(variable: Any) -> tuple[Any, ...]:

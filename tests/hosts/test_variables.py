@@ -325,3 +325,12 @@ async def test_quota_is_given_back(make_host: Any, of: Any, clock: Any) -> None:
     await host.set_variables(scope, [Write(name="c", value=b"x" * 800)])
     await host.delete_variable(scope, "c")
     await host.set_variables(scope, [Write(name="d", value=b"x" * 800)])
+
+
+async def test_text_counts_by_its_bytes(make_host: Any, of: Any) -> None:
+    host = await make_host(max_variable_bytes=600)
+    scope = of("alice", (await host.open_session(of("alice"))).session_id)
+    choices = Constraints(choices=("a", "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 300))
+    error = await _refusal(host.register_variable(scope, declare("x", "choice", "a", constraints=choices)))
+    assert error.details.metadata["limit"] == "max_variable_bytes"
+    assert error.code is Code.RESOURCE_EXHAUSTED

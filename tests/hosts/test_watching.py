@@ -245,3 +245,24 @@ async def test_slow_watcher_gets_every_change_it_can_be_given(host: Any, scope: 
         for value in range(100):
             await _set(host, scope, x=value)
         assert [_told(await next_update())[3] for _ in range(100)] == list(range(100))
+
+
+async def test_limit_of_watches_tells_others_nothing_of_the_session(make_host: Any, of: Any) -> None:
+    host = await make_host(max_watches=1)
+    scope = of("alice", (await host.open_session(of("alice"))).session_id)
+    async with watching(host, scope, "x"):
+        with pytest.raises(BridgeError) as caught:
+            async with watching(host, of("bob", scope.session_id), "x"):
+                pass
+    assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, "SESSION_NOT_FOUND")
+
+
+async def test_watch_that_opens_a_session_does_not_end_with_the_one_before(make_host: Any, of: Any, clock: Any) -> None:
+    host = await make_host(auto_open=True)
+    scope = of("alice", "ab" * 16)
+    await _set(host, scope, x=1)
+    clock.advance(100_000.0)  # over, though nobody has swept it away
+    async with watching(host, scope, "x") as next_update:
+        for value in (2, 3):
+            await _set(host, scope, x=value)
+            assert _told(await next_update()) == ("CHANGED", "x", value - 1, value)

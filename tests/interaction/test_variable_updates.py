@@ -213,6 +213,25 @@ async def test_reading_the_variable_itself_in_the_function_is_refused(host: Reco
             await ctx.update("n", nested)
 
 
+async def test_reading_another_variable_in_the_function_does_not_wait_for_its_writers(host: RecordingHost) -> None:
+    ctx = await context_of(host, {"n": 0, "step": 2})
+    begun, asked = asyncio.Event(), asyncio.Event()
+
+    async def add(value: int) -> int:
+        begun.set()
+        await asked.wait()
+        return value + int(await ctx.get("step", fresh=True))
+
+    async with asyncio.timeout(5):
+        updating = asyncio.create_task(ctx.update("n", add))
+        await begun.wait()
+        writing = asyncio.create_task(ctx.set("step", 5))
+        await asyncio.sleep(0)  # it has asked, and comes after the update
+        asked.set()
+        assert [await updating, await writing] == [2, 2]
+        assert await ctx.get("step") == 5
+
+
 async def test_a_task_begun_in_the_function_may_write_when_the_update_is_over(host: RecordingHost) -> None:
     ctx = await context_of(host, {"n": 0})
     over = asyncio.Event()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bridge.stores.base import Change, Store, StoredSession, StoredVariable
+from bridge.stores.base import Change, Quota, Store, StoredSession, StoredVariable
 from bridge.variables import MAX_NAME_LENGTH, Constraints, UpdateKind
 from tests.support.records import NOW, ROOMY, commit, create, newest, read_log, value
 
@@ -31,6 +31,24 @@ async def round_trip(store: Store, record: StoredVariable) -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 255, 65_536, 1024 * 1024])
 async def test_payload_is_exact(store: Store, size: int) -> None:
     await round_trip(store, value("a", bytes(range(256)) * (size // 256) + bytes(range(size % 256)), size=size))
+
+
+async def test_large_values_are_exact_whether_or_not_an_earlier_one_was_equal(store: Store) -> None:
+    """Equal ones may be kept once; so one that goes must not take those with it that stay."""
+    one, other = bytes(100_000), bytes(99_999) + b"x"
+    written = [one, other, one, one, other, one]
+    await create(store)
+    for payload in written:
+        await commit(store, value("a", payload), value("b", payload))
+    assert [record.payload for record in (await read_log(store, {"a": 0})).records] == written
+    await commit(store, value("a", one), quota=Quota(10, 10_000, 1, 10_000))
+    assert [record.payload for record in (await read_log(store, {"a": 0})).records] == [one, one]
+    await store.trim("s")
+    await commit(store, value("a", other))
+    assert [record.payload for record in (await read_log(store, {"a": 0})).records] == [one, other]
+    snapshot = await store.read("s", ["a", "b"], NOW)
+    assert snapshot is not None
+    assert [snapshot.variables[name].payload for name in "ab"] == [other, one]
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,14 @@ class HostModel:
 
     def commit(self, decide: Callable[[], Mapping[str, Entry]]) -> dict[str, int]:
         """Commits what is decided. History and what is gone make room for it if there is too little."""
-        entries = decide()
+        entries, history = decide(), HISTORY_ENTRIES
+        if self.has_too_many(entries):
+            self.sweep()
+            entries = decide()
+            if self.has_too_many(entries):
+                raise Refused("LIMIT_EXCEEDED")
         if len(self.kept.keys() | entries.keys()) > MAX_VARIABLES:
+            history = 0
             self.sweep()
             self.trim()
             entries = decide()
@@ -83,7 +89,13 @@ class HostModel:
         for name, entry in entries.items():
             self.end(name)
             self.append(name, entry)
+            del self.kept[name][: -1 - history]
         return {name: self.kept[name][-1].version for name in entries}
+
+    def has_too_many(self, entries: Mapping[str, Entry]) -> bool:
+        """Whether there would be too many variables even if all that is gone were forgotten."""
+        there = {name for name, own in self.kept.items() if own[-1].kind <= UpdateKind.REGISTERED}
+        return not entries.keys() <= there and len(there | entries.keys()) > MAX_VARIABLES
 
     def append(self, name: str, entry: Entry) -> None:
         """Adds the next version, and drops history there is no room for."""

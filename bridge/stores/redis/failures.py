@@ -62,7 +62,10 @@ class Refusal(Exception):
 def code_of(error: BaseException) -> str:
     """What Redis calls an error; empty: nothing known."""
     found = _CODE.search(str(error))
-    return _CODE_OF_CLASS.get(type(error).__name__) or (found[1] if found else "")
+    code = _CODE_OF_CLASS.get(type(error).__name__) or (found[1] if found else "")
+    # What Redis says while a connection is made comes wrapped in the failure to make it.
+    cause = error.__cause__ or error.__context__
+    return code or (code_of(cause) if cause is not None else "")
 
 
 def unreachable(shown: str, error: BaseException) -> BridgeError:

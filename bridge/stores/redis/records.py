@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from bridge.stores.base import Change, StoredVariable
-from bridge.variables import NO_CONSTRAINTS, Constraints, UpdateKind
+from bridge.stores.packing import pack_constraints, unpack_constraints
+from bridge.variables import UpdateKind
 
 __all__ = ["pack_change", "token_of", "unpack_head", "unpack_payloads", "unpack_record"]
 
@@ -32,7 +33,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     """Empty if it is kept apart."""
     version: int
     kind: UpdateKind
-    constraints: Constraints | None
+    constraints: bytes | None
     metadata: Mapping[str, str] | None
     changed_by: str
     updated_at: float
@@ -68,7 +69,7 @@ def _pack_record(record: StoredVariable, blobs: list[bytes]) -> None:
         b"" if is_apart else payload,
         record.version,
         record.kind,
-        None if record.constraints is NO_CONSTRAINTS else record.constraints,
+        pack_constraints(record.constraints),
         record.metadata or None,
         record.changed_by,
         record.updated_at,
@@ -104,7 +105,7 @@ def unpack_record(record: bytes, payloads: Mapping[bytes, bytes], begin: int = 0
         payload=body.payload if digest is None else payloads[digest],
         version=body.version,
         kind=body.kind,
-        constraints=body.constraints or NO_CONSTRAINTS,
+        constraints=unpack_constraints(body.constraints),
         metadata=body.metadata or {},
         changed_by=body.changed_by,
         updated_at=body.updated_at,

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from bridge.stores.base import Change, Quota, StoredVariable
-from bridge.variables import NO_CONSTRAINTS, Constraints, UpdateKind
+from bridge.stores.packing import pack_constraints, unpack_constraints
+from bridge.variables import UpdateKind
 
 __all__ = ["Held", "Records"]
 
@@ -19,7 +20,6 @@ LARGE_PAYLOAD = 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_metadata = msgspec.msgpack.Decoder(dict[str, str]).decode
-_decode_constraints = msgspec.msgpack.Decoder(Constraints).decode
 
 _RECORD = """v.name, r.type, coalesce(r.data, p.data), r.version, r.kind, r.constraints, r.metadata, r.changed_by,
     r.updated_at, r.expires_at, r.size"""
@@ -119,7 +119,7 @@ class Records:
             large,
             int(record.kind),
             record.type,
-            None if record.constraints == NO_CONSTRAINTS else _encode(record.constraints),
+            pack_constraints(record.constraints),
             _encode(record.metadata) if record.metadata else None,
             record.changed_by,
             record.updated_at,
@@ -196,7 +196,7 @@ def _variable(row: tuple[Any, ...]) -> StoredVariable:
         payload=payload,
         version=version,
         kind=UpdateKind(kind),
-        constraints=NO_CONSTRAINTS if constraints is None else _decode_constraints(constraints),
+        constraints=unpack_constraints(constraints),
         metadata={} if metadata is None else _decode_metadata(metadata),
         changed_by=changed_by,
         updated_at=updated_at,

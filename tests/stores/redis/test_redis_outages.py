@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import grpc.aio
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from bridge.errors import BridgeError, Code
 from bridge.stores.base import Signal
+from bridge.testing import serving
 from tests.support.records import (
     NOW,
     Listener,
@@ -107,3 +111,26 @@ async def test_scripts_that_redis_forgot_are_given_again(server: RedisServer, op
     async with asyncio.timeout(5):
         await asyncio.gather(*(commit(store, value("a", b"1")) for _ in range(10)))
     assert await newest(store) == {"a": 10}
+
+
+async def test_health_and_log_of_a_host_tell_when_redis_goes_away_and_comes_back(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bridge.server.SWEEP_INTERVAL", 0.05)
+
+    def said() -> list[str]:
+        return [record.getMessage().partition(":")[0] for record in caplog.records if record.name == "bridge.server"]
+
+    async with (
+        asyncio.timeout(20),
+        serving(role="host", store=server.url) as host,
+        grpc.aio.insecure_channel(host.addresses[0]) as channel,
+    ):
+        health = HealthStub(channel).Watch(HealthCheckRequest(service="bridge.v1.HostService"))
+        assert (await health.read()).status == HealthCheckResponse.SERVING
+        await asyncio.to_thread(server.kill)
+        assert (await health.read()).status == HealthCheckResponse.NOT_SERVING
+        assert said() == ["sessions cannot be kept"]
+        await asyncio.to_thread(server.start)
+        assert (await health.read()).status == HealthCheckResponse.SERVING
+        assert said() == ["sessions cannot be kept", "sessions are kept again"]

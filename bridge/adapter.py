@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -72,8 +73,9 @@ class AdapterInfo(msgspec.Struct, frozen=True):
     """Whether ``__init__`` is the author's own, and so may block."""
 
 
+@lru_cache(maxsize=128)
 def inspect_adapter(cls: type) -> AdapterInfo:
-    """Reads an adapter class.
+    """Reads an adapter class, once: processes that are forked afterwards have it at hand.
 
     Raises ``BridgeError`` FAILED_PRECONDITION: ``NOT_AN_ADAPTER``, ``NO_TOOLS``, ``DUPLICATE_TOOL``, ``BAD_SIGNATURE``.
     """

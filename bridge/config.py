@@ -78,6 +78,7 @@ def _tracing(text: str) -> str | None:
 
 
 _ADDRESSES, _SECURITY, _CALLS = "Adapters and addresses", "Security", "Calls and limits"
+_WORKERS = "Worker processes"
 _SESSIONS, _OBSERVE = "Sessions of the host", "Logs, traces and metrics"
 
 
@@ -186,12 +187,48 @@ class ServerConfig:
     )
     queue_size: int = field(
         default=256,
-        metadata=about(_CALLS, "Calls that may wait for a thread; one more is refused.", low=0, high=1_000_000),
+        metadata=about(
+            _CALLS, "Calls that may wait for a thread or a worker; one more is refused.", low=0, high=1_000_000
+        ),
     )
-    isolation: Literal["", "inline", "thread"] = field(
+    isolation: Literal["", "inline", "thread", "process", "call"] = field(
         default="",
         metadata=about(
             _CALLS, "Where tools run that do not say; empty: asynchronous ones inline, synchronous ones in a thread."
+        ),
+    )
+
+    workers: int = field(
+        default=min(8, max(2, os.cpu_count() or 1)),
+        metadata=about(
+            _WORKERS,
+            "Worker processes, started when needed, for tools of isolation process; as many again for call.",
+            low=1,
+            high=1024,
+            default_text="1 per CPU, 2 to 8",
+        ),
+    )
+    worker_max_calls: int = field(
+        default=0,
+        metadata=about(_WORKERS, "Calls after which a worker is replaced; 0: never.", low=0, high=1_000_000_000),
+    )
+    worker_ttl: float = field(
+        default=0.0,
+        metadata=about(_WORKERS, "Seconds after which a worker is replaced; 0: never.", low=0.0, high=365 * DAY),
+    )
+    worker_max_rss: int = field(
+        default=0,
+        metadata=about(
+            _WORKERS,
+            "Resident memory after which a worker, with all it has started, is replaced; 0: any.",
+            low=0,
+            high=1024 * GIB,
+        ),
+    )
+    worker_grace: float = field(
+        default=1.0,
+        metadata=about(
+            _WORKERS, "Seconds a cancelled tool has to end before its process is killed.", low=0.0, high=3600.0
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from bridge.adapter import AdapterInfo, inspect_adapter
 from bridge.errors import BridgeError, Code
 from bridge.hints import suggest
-from bridge.tool import Tool
+from bridge.tool import IN_PROCESSES, ISOLATIONS, Tool
 
 __all__ = ["Entry", "Registry"]
 
@@ -30,7 +30,8 @@ class Registry:
 
     Args:
         adapters: adapter classes.
-        isolation: where plain tools run that do not say; empty: in a thread.
+        isolation: where tools run that do not say; empty: plain ones in a thread, async ones inline. ``thread`` is for
+            plain ones only.
 
     Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``, if two adapters have a tool of one name.
     """
@@ -51,8 +52,8 @@ class Registry:
                     "give one tool another name with @tool(name=...)",
                     reason="DUPLICATE_TOOL",
                 )
-            if self._isolation and not tool.is_async and tool.options.isolation is None:
-                tool = msgspec.structs.replace(tool, isolation=self._isolation)
+            if tool.options.isolation is None and (not tool.is_async or self._isolation in IN_PROCESSES):
+                tool = msgspec.structs.replace(tool, isolation=self._isolation or tool.isolation)
             self._entries[name] = Entry(tool, adapter)
         self.adapters.append(adapter)
 
@@ -60,6 +61,14 @@ class Registry:
     def tools(self) -> list[Tool]:
         """All tools, sorted by name."""
         return [self._entries[name].tool for name in sorted(self._entries)]
+
+    def using(self, isolations: Collection[str]) -> list[AdapterInfo]:
+        """The adapters that have a tool which runs in one of these ways."""
+        return [
+            adapter
+            for adapter in self.adapters
+            if any(self._entries[name].tool.isolation in isolations for name in adapter.tools)
+        ]
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -77,13 +86,17 @@ class Registry:
         )
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self, isolations: Collection[str] = ISOLATIONS) -> AsyncIterator[None]:
         """Enters the ``lifespan`` of every adapter, in order; leaves them in reverse.
+
+        Args:
+            isolations: adapters none of whose tools runs in one of these ways are left out: what they hold is needed
+                in another process.
 
         Raises ``BridgeError`` FAILED_PRECONDITION, reason ``LIFESPAN_FAILED``, for an exception of an adapter.
         """
         async with AsyncExitStack() as stack:
-            for adapter in self.adapters:
+            for adapter in self.using(isolations):
                 try:
                     resources = await stack.enter_async_context(adapter.cls.lifespan())
                 except BridgeError:

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -48,7 +48,11 @@ from bridge.registry import Registry
 from bridge.security import TokenFile, authenticator, load_tls, write_atomically, write_client_config
 from bridge.stores import make_store
 from bridge.telemetry.setup import Telemetry, configure
+from bridge.tool import IN_PROCESSES
 from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
+
+if TYPE_CHECKING:
+    from bridge.executors.process import ProcessExecutor
 
 __all__ = ["Server", "run_server"]
 
@@ -56,6 +60,9 @@ log = logging.getLogger("bridge.server")
 
 SWEEP_INTERVAL = 1.0
 """Seconds between two looks for sessions and variables that have expired: so late a watch may hear of it."""
+
+HERE = ("inline", "thread")
+"""Ways to run a tool in the server's own process."""
 
 Role = Literal["bridge", "host"]
 
@@ -115,7 +122,8 @@ async def run_server(
         stack.push_async_callback(parts.aclose)
         if isinstance(parts.host, SessionHost):
             await parts.host.open()
-        await stack.enter_async_context(registry.open())
+        await parts.start_workers()
+        await stack.enter_async_context(registry.open(HERE))
 
         server = Server(bound, parts.health, parts.dispatcher, parts.host, registry, config)
         await engine.start(parts.methods(reflection))
@@ -126,7 +134,7 @@ async def run_server(
         try:
             yield server
         finally:
-            parts.health.set(False)
+            parts.stop()
             if isinstance(parts.host, SessionHost):
                 parts.host.end_watches(_stopping())
             server.clean = await parts.dispatcher.drain(config.grace)
@@ -137,11 +145,15 @@ class _Parts:
 
     def __init__(self, config: ServerConfig, registry: Registry, telemetry: Telemetry, role: Role, audit: bool) -> None:
         self._config, self._registry, self._role = config, registry, role
+        self._is_stopping = False
         metrics = telemetry.metrics
         self._executors: dict[str, Executor] = {
             "inline": InlineExecutor(),
             "thread": ThreadExecutor(config.threads, config.queue_size, metrics.queue_wait if metrics else None),
         }
+        self._workers = _worker_executor(config, registry, metrics.queue_wait if metrics else None, self._on_workers)
+        if self._workers is not None:
+            self._executors |= dict.fromkeys(IN_PROCESSES, self._workers)
         self.dispatcher = Dispatcher(
             registry,
             self._executors,
@@ -154,7 +166,7 @@ class _Parts:
         )
         self.host = self._make_host()
         watched = telemetry.metrics is not None or telemetry.tracer is not None
-        names = BRIDGE if role == "bridge" else HOST
+        names = self._names = BRIDGE if role == "bridge" else HOST
         self.health = Health([BRIDGE.service, HOST.service] if self._is_host() else [names.service])
         self._frontend = ToolFrontend(
             self.dispatcher,
@@ -163,6 +175,21 @@ class _Parts:
             max_message_bytes=config.max_message_bytes,
             on_response=metrics.response_size if metrics else None,
         )
+
+    async def start_workers(self) -> None:
+        """Starts the first worker processes, if there are tools for them."""
+        if self._workers is not None:
+            await self._workers.start()
+
+    def stop(self) -> None:
+        """Tells that no new calls are welcome."""
+        self._is_stopping = True
+        self.health.set(False)
+
+    def _on_workers(self, are_well: bool) -> None:
+        # A server that has other tools goes on with those.
+        if not self._is_stopping and all(tool.isolation in IN_PROCESSES for tool in self._registry.tools):
+            self.health.set(are_well, self._names.service)
 
     def _is_host(self) -> bool:
         return isinstance(self.host, SessionHost)
@@ -194,7 +221,7 @@ class _Parts:
     def methods(self, reflection: bool) -> list[Method]:
         methods = [*self._frontend.methods(), *self.health.methods()]
         if isinstance(self.host, SessionHost):
-            methods += host_methods(self.host)
+            methods += host_methods(self.host, max_message_bytes=self._config.max_message_bytes)
         tools = self._registry.tools
         if self._role == "host":
             return [*methods, *catalog.host_catalog(tools)]
@@ -221,9 +248,38 @@ class _Parts:
         return info
 
     async def aclose(self) -> None:
-        for executor in self._executors.values():
+        for executor in dict.fromkeys(self._executors.values()):
             await executor.aclose()
         await self.host.aclose()
+
+
+def _worker_executor(
+    config: ServerConfig,
+    registry: Registry,
+    on_wait: Callable[[str, float], None] | None,
+    on_health: Callable[[bool], None],
+) -> ProcessExecutor | None:
+    """The executor of tools in processes; ``None``, and nothing imported for it, if there are none."""
+    isolations = {tool.isolation for tool in registry.tools} & IN_PROCESSES
+    if not isolations:
+        return None
+    from bridge.executors.process import PoolLimits, ProcessExecutor, Settings  # most servers need none of it
+
+    return ProcessExecutor(
+        [adapter.cls for adapter in registry.using(IN_PROCESSES)],
+        sorted(isolations),
+        PoolLimits(
+            workers=config.workers,
+            queue_size=config.queue_size,
+            max_calls=config.worker_max_calls,
+            ttl=config.worker_ttl,
+            max_rss=config.worker_max_rss,
+        ),
+        grace=config.worker_grace,
+        settings=Settings(config.redact_errors, config.debug, config.max_message_bytes, config.log_level),
+        on_wait=on_wait,
+        on_health=on_health,
+    )
 
 
 def _check_protobuf() -> None:
@@ -290,7 +346,12 @@ async def _sweep(host: SessionHost, health: Health) -> None:
             is_well = False
             if was_well:
                 log.error("sessions cannot be kept: %s", error.message)
+        except Exception:  # a bug must not end the sweeping
+            is_well = False
+            log.exception("looking for what has expired failed")
         if is_well != was_well:
+            if is_well:
+                log.warning("sessions are kept again")
             health.set(is_well, HOST.service)
             was_well = is_well
 

@@ -23,14 +23,17 @@ from bridge.variable_exchange import MAX_NAMES
 from bridge.variables import check_name
 from bridge.violations import refuse
 
-__all__ = ["ISOLATIONS", "NAME", "Parameter", "Tool", "ToolOptions", "inspect_tool", "tool"]
+__all__ = ["IN_PROCESSES", "ISOLATIONS", "NAME", "Parameter", "Tool", "ToolOptions", "inspect_tool", "tool"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 """What a tool may be called."""
-ISOLATIONS = ("inline", "thread")
-"""Where a tool can run: on the event loop, or in a thread of its own for the time of the call."""
+ISOLATIONS = ("inline", "thread", "process", "call")
+"""Where a tool can run: on the event loop; in a thread, in a worker process, each its own for the time of the call; in
+a process that has run nothing before and ends with the call."""
+IN_PROCESSES = frozenset({"process", "call"})
+"""Those that are not in the server's own process."""
 
 _MARK = "__bridge_tool__"
 _EMPTY = inspect.Parameter.empty
@@ -85,7 +88,8 @@ def tool(
     Args:
         name: name for callers; the method's own by default.
         isolation: ``"inline"`` runs on the event loop (the default of ``async def``, must not block), ``"thread"`` in a
-            thread (the default of ``def``).
+            thread (the default of ``def``), ``"process"`` in a worker process that can be killed, ``"call"`` in a
+            process of its own.
         timeout: seconds after which the server ends a call, whatever the caller's deadline.
         idempotent: calling it twice does the same as once, so clients may retry a call that failed half-way.
         read_only: it only looks. Implies nothing else.
@@ -210,8 +214,11 @@ def inspect_tool(function: Callable[..., Any], options: ToolOptions, owner: str)
 def _check_options(where: str, options: ToolOptions, isolation: str, *, is_async: bool, streaming: bool) -> None:
     if isolation not in ISOLATIONS:
         _bad(where, f"isolation={isolation!r} is not known; there is {', '.join(ISOLATIONS)}")
-    if is_async and isolation != "inline":
-        _bad(where, f"an async tool runs on the event loop; make it a plain def for isolation={isolation!r}")
+    if is_async and isolation == "thread":
+        _bad(
+            where,
+            "an async tool runs on an event loop; make it a plain def for isolation='thread', or choose 'process'",
+        )
     if options.timeout is not None and not options.timeout > 0:
         _bad(where, "timeout must be more than 0 seconds")
     if options.collect and not streaming:

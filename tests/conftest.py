@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,24 @@ Connect = Callable[..., Awaitable[BridgeClient]]
 
 
 @pytest.fixture
-def journal() -> probes.Journal:
+def journal() -> Iterator[probes.Journal]:
     """What the probes write down, empty."""
-    return probes.new_journal()
+    yield probes.new_journal()
+    probes.journal.close()
+
+
+@pytest.fixture(params=[probes.Inline, probes.Threaded, probes.Processed], ids=["inline", "thread", "process"])
+def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
+    """The probe adapter of each executor."""
+    adapter: type = request.param
+    if hasattr(adapter, "isolation"):
+        journal.listen()
+    return adapter
 
 
 @pytest.fixture(params=[probes.Inline, probes.Threaded], ids=["inline", "thread"])
-def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
-    """The probe adapter of each executor."""
+def probe_here(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
+    """The probe adapter of each executor that runs tools in the server's process."""
     adapter: type = request.param
     return adapter
 
@@ -49,6 +59,7 @@ async def start() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     async with AsyncExitStack() as stack:
 
         async def start(*adapters: type, **settings: Any) -> Server:
+            settings.setdefault("isolation", getattr(adapters[0], "isolation", "") if adapters else "")
             return await stack.enter_async_context(serving(*adapters, **settings))
 
         yield start

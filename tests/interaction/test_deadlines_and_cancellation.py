@@ -93,9 +93,11 @@ async def test_a_client_that_gives_up_cancels_the_tool(connect: Connect, probe: 
 
 
 async def test_a_tool_that_ignores_its_deadline_is_answered_without_it_and_keeps_its_slot(
-    connect: Connect, probe: type, journal: probes.Journal
+    connect: Connect, probe_here: type, journal: probes.Journal
 ) -> None:
-    client = await connect(probe, default_timeout=0.2, max_concurrent_calls=1, client={"retry": None, "breaker": None})
+    client = await connect(
+        probe_here, default_timeout=0.2, max_concurrent_calls=1, client={"retry": None, "breaker": None}
+    )
     async with asyncio.timeout(5):
         with pytest.raises(BridgeError) as caught:
             await client.call("stubborn")

@@ -52,7 +52,7 @@ async def test_the_context_knows_the_call(connect: Connect, probe: type) -> None
         "metadata": {"k": "v"},
         "principal": "",
         "has_deadline": True,
-        "thread": probe is probes.Threaded,
+        "thread": probe is not probes.Inline,
     }
 
 

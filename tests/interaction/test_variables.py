@@ -33,7 +33,7 @@ class Counting(Adapter):
     async def raise_to(self, name: str, value: int, version: int, ctx: SessionContext) -> int:
         return await ctx.set(name, value, expected_version=version)
 
-    @tool
+    @tool(isolation="inline")  # it waits for the test
     async def read_twice(self, name: str, ctx: SessionContext) -> list[Any]:
         """Reads, lets the client write, reads from memory, then afresh."""
         first = await ctx.get(name)

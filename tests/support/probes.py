@@ -1,12 +1,14 @@
 """Adapters that record what happens to them, so that tests can wait for it instead of sleeping.
 
-The same behaviour is there twice, ``Inline`` (async tools) and ``Threaded`` (plain ones): a test that takes the
-``probe`` fixture runs through both executors.
+The same behaviour is there twice, ``Inline`` (async tools) and ``Threaded`` (plain ones), and each of them in worker
+processes: a test that takes the ``probe`` fixture runs through all executors.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -14,17 +16,43 @@ from typing import Any
 
 from bridge import Adapter, SessionContext, ToolError, tool
 
+OWNER = "PROBE_JOURNAL"
+"""Environment variable with the number of the test's process and the socket to which others write their events."""
+
 
 class Journal:
-    """Events by name, counted, to be waited for from the test and set from tools in any thread."""
+    """Events by name, counted, to be waited for from the test and set from tools in any thread or process."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
+        self._pid = os.getpid()
         self.counts: dict[str, int] = {}
         self.release = threading.Event()
+        """Not known in other processes."""
         self.notes: dict[str, Any] = {}
 
+    def listen(self) -> None:
+        """Takes the events of processes that are started from here on."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind("")  # the kernel chooses a name that is in no folder
+        os.environ[OWNER] = f"{os.getpid()}:{sock.getsockname().decode('latin-1')[1:]}"
+        threading.Thread(target=self._read, args=(sock,), name="probe-journal", daemon=True).start()
+
+    def _read(self, sock: socket.socket) -> None:
+        with sock:
+            while event := sock.recv(1024):
+                self.add(event.decode())
+
+    def close(self) -> None:
+        """Takes no more events of others."""
+        if os.environ.get(OWNER):
+            _tell(b"")
+            del os.environ[OWNER]
+
     def add(self, name: str) -> None:
+        if os.getpid() != self._pid:
+            _tell(name.encode())
+            return
         with self._lock:
             self.counts[name] = self.counts.get(name, 0) + 1
             self._lock.notify_all()
@@ -42,6 +70,14 @@ class Journal:
 
         if not await asyncio.to_thread(blocking):
             raise TimeoutError(f"{name!r} happened {self.count(name)} times in {timeout} s, not {count}")
+
+
+def _tell(event: bytes) -> None:
+    _, _, name = os.environ.get(OWNER, "").partition(":")
+    if not name:
+        return  # no test listens
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(event, b"\0" + name.encode("latin-1"))
 
 
 journal = Journal()
@@ -322,6 +358,25 @@ class Threaded(Hooks):
     @tool
     def ask_host(self, tool: str, ctx: SessionContext, value: Any = None) -> Any:
         return ctx.sync.call(tool, value=value)
+
+
+class Processed(Threaded):
+    """Plain tools in worker processes."""
+
+    isolation = "process"
+    """Of the server's configuration; see the fixture ``start``."""
+
+
+class ProcessedAsync(Inline):
+    """Async tools in worker processes."""
+
+    isolation = "process"
+
+
+class Called(Threaded):
+    """Plain tools, each call in a process of its own."""
+
+    isolation = "call"
 
 
 def context_facts(ctx: SessionContext) -> dict[str, Any]:

@@ -326,3 +326,29 @@ def test_only_the_environment_that_is_given_is_read(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("BRIDGE_NONSENSE", "3")
     assert settle() == settle(environ={})
     assert settle(environ=os.environ.copy() | {"BRIDGE_NONSENSE": ""}).config.threads == 3
+
+
+# Addresses of stores
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://me:secret@h:1/0", "redis://***@h:1/0"),
+        ("redis://:sec/ret@h", "redis://***@h"),
+        ("redis://me:sec@ret@h", "redis://***@h"),
+        ("rediss://secret@h", "rediss://***@h"),
+        ("unix:///run/redis.sock?db=1&PASSWORD=secret", "unix:///run/redis.sock?db=1&PASSWORD=***"),
+        ("sqlite://host:a@b.db", "sqlite://host:a@b.db"),
+    ],
+)
+def test_no_password_of_a_store_is_shown_however_it_is_written(address: str, shown: str) -> None:
+    settled = settle(environ={"BRIDGE_STORE": address})
+    assert next(value for key, value, *_ in settled.describe() if key == "store") == shown
+
+
+@pytest.mark.parametrize("address", ["", "Memory", "sqlite:", "sqlite::memory:", "sqlite:x?synchronous=off", "redis:x"])
+def test_address_of_no_store_is_refused_with_those_there_are(address: str) -> None:
+    message = refusal(flags={"store": address}).message
+    for form in ("store", "memory", "sqlite:PATH", "redis://HOST:PORT/DB"):
+        assert form in message

@@ -1,0 +1,1 @@
+"""Worker processes: tools in interpreters of their own, that can be killed."""

@@ -83,5 +83,5 @@ async def test_a_thousand_failures_leak_nothing(start: Any, probe: type, caplog:
     assert not [record for record in caplog.records if record.name.startswith("grpc")]
     assert after["sessions"] == before["sessions"] == 0
     assert after["tasks"] <= before["tasks"] + 8
-    assert after["threads"] <= before["threads"]
+    assert after["threads"] <= before["threads"] + 8  # as many as there may be, if not all were needed before
     assert after["fds"] <= before["fds"] + 2

@@ -20,12 +20,16 @@ OWNER = "PROBE_JOURNAL"
 """Environment variable with the number of the test's process and the socket to which others write their events."""
 
 
+_MARK = b"\0"
+
+
 class Journal:
     """Events by name, counted, to be waited for from the test and set from tools in any thread or process."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._pid = os.getpid()
+        self._marks = 0
         self.counts: dict[str, int] = {}
         self.release = threading.Event()
         """Not known in other processes."""
@@ -41,7 +45,12 @@ class Journal:
     def _read(self, sock: socket.socket) -> None:
         with sock:
             while event := sock.recv(1024):
-                self.add(event.decode())
+                if event == _MARK:
+                    with self._lock:
+                        self._marks += 1
+                        self._lock.notify_all()
+                else:
+                    self.add(event.decode())
 
     def close(self) -> None:
         """Takes no more events of others."""
@@ -58,6 +67,13 @@ class Journal:
             self._lock.notify_all()
 
     def count(self, name: str) -> int:
+        if self._pid == os.getpid() and os.environ.get(OWNER):
+            # What others have told is in the queue before their result arrives: so wait until it is read up to here.
+            with self._lock:
+                seen = self._marks
+            _tell(_MARK)
+            with self._lock:
+                self._lock.wait_for(lambda: self._marks > seen, 5.0)
         with self._lock:
             return self.counts.get(name, 0)
 

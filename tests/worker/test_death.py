@@ -78,8 +78,10 @@ async def test_killed_zygote_takes_along_what_imports_have_started(
         "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-S', '-c', 'import signal; signal.pause()'])\n"
         "print(child.pid, flush=True)\n"
-        "from bridge import Adapter\n"
-        "class A(Adapter): pass\n"
+        "from bridge import Adapter, tool\n"
+        "class A(Adapter):\n"
+        "    @tool\n"
+        "    def t(self) -> None: pass\n"
     )
     nursery = await start_nursery(write_adapter("starts_child", text))
     assert nursery.pid is not None

@@ -23,6 +23,8 @@ __all__ = ["StoredUpdate", "Watch", "check_watched", "session_not_found"]
 _PAGE = 64
 """Records read at once."""
 _PAGE_BYTES = 4 * 1024 * 1024
+LOOK_AGAIN = 10.0
+"""Seconds after which a watch reads although it was told of nothing."""
 
 
 class StoredUpdate(msgspec.Struct, frozen=True):
@@ -137,7 +139,15 @@ class Watch:
                 if self._is_complete(log):
                     if self._ended is not None:
                         raise self._ended
-                    await self._woken.wait()
+                    await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Returns when something was committed, and now and then without: a store that was emptied tells nobody."""
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
 
     def _begin(self, snapshot: Snapshot) -> list[StoredVariable]:
         """Takes the positions, and returns the variables to begin with."""

@@ -11,6 +11,8 @@ import pytest
 
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope
+from bridge.hosts.sessions import SessionHost
+from bridge.stores.memory import MemoryStore
 from bridge.variables import Update, UpdateKind, Write
 from tests.support.declare import declare
 
@@ -238,6 +240,30 @@ async def test_watch_ends_with_unavailable_when_the_host_stops(host: Any, scope:
             owned.end_watches(BridgeError(Code.UNAVAILABLE, "stopping", reason="SHUTDOWN"))
             await next_update()
     assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, "SHUTDOWN")
+
+
+class MuteStore(MemoryStore):
+    """Tells nobody, like one that was emptied from outside."""
+
+    @asynccontextmanager
+    async def subscribe(self, session_id: str, wake: Any) -> AsyncIterator[None]:
+        yield
+
+
+async def test_watch_that_is_told_nothing_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.hosts.watching.LOOK_AGAIN", 0.01)
+    store = MuteStore()
+    host = SessionHost(store)
+    scope = CallScope((await host.open_session(CallScope())).session_id)
+    with pytest.raises(BridgeError) as caught:
+        async with watching(host, scope, "x") as next_update:
+            waiting = asyncio.ensure_future(next_update())
+            await asyncio.sleep(0)
+            await _set(host, scope, x=1)
+            assert _told(await waiting) == ("CHANGED", "x", 1, 1)
+            await store.delete_session(scope.session_id)
+            await next_update()
+    assert caught.value.reason == "SESSION_NOT_FOUND"
 
 
 async def test_slow_watcher_gets_every_change_it_can_be_given(host: Any, scope: CallScope) -> None:

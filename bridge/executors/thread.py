@@ -21,11 +21,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from bridge.call import Chunk, Emit, time_remaining
+from bridge.call import Chunk, Emit
 from bridge.call_path import is_nested
 from bridge.cancel_event import CancelEvent
-from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors._channel import Channel, ChannelClosedError
+from bridge.executors._queue import check_queue
 from bridge.invocation import Invocation
 
 __all__ = ["ThreadExecutor"]
@@ -59,7 +59,15 @@ class ThreadExecutor:
         elif is_nested(invocation.call):
             worker = self._add_extra()
         else:
-            self._check_queue(invocation)
+            waiting = len(self._waiting)
+            check_queue(
+                invocation,
+                "thread",
+                places=self._max_threads,
+                hold=self._hold,
+                waiting=waiting,
+                limit=self._queue_size,
+            )
             worker = await self._acquire(invocation)
         worker.cancelled = invocation.context.cancelled
         since = time.monotonic()
@@ -68,22 +76,6 @@ class ThreadExecutor:
         finally:
             self._hold += 0.2 * (time.monotonic() - since - self._hold)
             self._release(worker)
-
-    def _check_queue(self, invocation: Invocation) -> None:
-        wait = self._hold * (len(self._waiting) + 1) / self._max_threads
-        remaining = time_remaining(invocation.call.deadline)
-        if len(self._waiting) >= self._queue_size:
-            why = f"{self._max_threads} threads are busy and {self._queue_size} calls wait (--threads, --queue-size)"
-        elif remaining is not None and wait > remaining:
-            why = f"a thread is free in about {wait:.2f} s, and the deadline is in {remaining:.2f} s (--threads)"
-        else:
-            return
-        raise BridgeError(
-            Code.RESOURCE_EXHAUSTED,
-            f"tool {invocation.entry.tool.name!r} was not started: {why}; try again later",
-            reason="SERVER_BUSY",
-            details=ErrorDetails(retry_after=min(max(wait, 0.05), 5.0)),
-        )
 
     async def _acquire(self, invocation: Invocation) -> _Worker:
         if self._idle:

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from bridge.call import time_remaining
 from bridge.call_path import is_nested
 from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.executors._queue import check_queue
 from bridge.invocation import Invocation
 from bridge.worker.memory import tree_rss
 from bridge.worker.process import Worker
@@ -147,20 +147,8 @@ class Pool:
         size = self._limits.workers
         if is_first or self._count < size:
             return
-        wait = self._hold * (len(self._waiting) + 1) / size
-        remaining = time_remaining(invocation.call.deadline)
-        if len(self._waiting) >= self._limits.queue_size:
-            why = f"{size} workers are busy and {len(self._waiting)} calls wait (--workers, --queue-size)"
-        elif remaining is not None and wait > remaining:
-            why = f"a worker is free in about {wait:.2f} s, and the deadline is in {remaining:.2f} s (--workers)"
-        else:
-            return
-        raise BridgeError(
-            Code.RESOURCE_EXHAUSTED,
-            f"tool {invocation.entry.tool.name!r} was not started: {why}; try again later",
-            reason="SERVER_BUSY",
-            details=ErrorDetails(retry_after=min(max(wait, 0.05), 5.0)),
-        )
+        waiting = len(self._waiting)
+        check_queue(invocation, "worker", places=size, hold=self._hold, waiting=waiting, limit=self._limits.queue_size)
 
     def _release(self, worker: Worker) -> None:
         if worker.usable:

@@ -262,7 +262,8 @@ async def test_starting_and_stopping_leaves_nothing() -> None:
         await once()
     after = (open_files(), threading.active_count(), children(os.getpid()))
     assert after[0] <= before[0] + 2
-    assert after[1:] == before[1:]
+    assert after[1] <= before[1]
+    assert {*after[2]} <= {*before[2]}
 
 
 async def test_stopping_with_a_stuck_worker_leaves_no_process(events: probes.Journal) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
+
+import pytest
 
 from bridge.call import NO_VALUE
 from bridge.errors import BridgeError
@@ -19,7 +21,7 @@ from bridge.v1.bridge_pb2 import ToolChunk
 from bridge.worker import frames
 from bridge.worker.connection import Connection
 
-__all__ = ["Pipe"]
+__all__ = ["Pipe", "refusal"]
 
 
 class Pipe:
@@ -159,3 +161,10 @@ class Pipe:
                 self.send(frames.Answer(ask.id, await answer(host, scope, ask.path, ask.request)))
         except BridgeError as error:
             self.send(frames.AnswerEnd(ask.id, to_status(error)))
+
+
+async def refusal(awaitable: Awaitable[Any]) -> BridgeError:
+    """The error it raises."""
+    with pytest.raises(BridgeError) as refused:
+        await awaitable
+    return refused.value

@@ -1,9 +1,10 @@
-"""Fixtures: nurseries that end with their test."""
+"""Fixtures: nurseries and agents that end with their test."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,15 +12,35 @@ from typing import Any
 
 import pytest
 
+from bridge.host import Host
+from bridge.worker.agent import Agent
 from bridge.worker.nursery import Newborn, Nursery
+from tests.support import probes
+from tests.support.worker_pipe import Pipe
 from tests.worker.talking import Talk
 
 SAMPLE = "tests.worker.sample:Sample"
 OBEY = "tests.worker.targets:obey"
 
+StartAgent = Callable[..., Awaitable[Pipe]]
 StartNursery = Callable[..., Awaitable[Nursery]]
 StartWorker = Callable[[Nursery], Awaitable[tuple[Newborn, Talk]]]
 WriteAdapter = Callable[[str, str], str]
+
+
+class Ends:
+    """How the agents of a test have ended."""
+
+    def __init__(self) -> None:
+        self.orphaned: list[BaseException | None] = []
+        self.agents: list[Agent] = []
+        self.codes: list[asyncio.Task[int]] = []
+
+
+async def ended(code: asyncio.Task[int]) -> int:
+    """The exit code of an agent that ends."""
+    async with asyncio.timeout(5):
+        return await code
 
 
 @pytest.fixture
@@ -69,3 +90,38 @@ def write_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteAdapt
         return f"{name}:A"
 
     return write
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """How the agents of the test have ended."""
+    return Ends()
+
+
+@pytest.fixture(params=[probes.Inline, probes.Threaded], ids=["async", "plain"])
+def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
+    """Async and plain tools of one behaviour."""
+    adapter: type = request.param
+    return adapter
+
+
+@pytest.fixture
+async def start(ends: Ends, journal: probes.Journal) -> AsyncIterator[StartAgent]:
+    """Runs an agent in this process and gives the other end of its pipe: ``pipe = await start(Adapter, host=...)``."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*adapters: type, host: Host | None = None) -> Pipe:
+            ours, theirs = socket.socketpair()
+            agent = Agent(adapters, ends.orphaned.append)
+            ends.agents.append(agent)
+            serving = asyncio.create_task(agent.serve(theirs))
+            ends.codes.append(serving)
+            stack.push_async_callback(asyncio.wait, (serving,), timeout=5)
+            pipe = await Pipe.open(ours, host)
+            stack.callback(pipe.close)
+            return pipe
+
+        yield start
+        probes.journal.release.set()
+    for code in ends.codes:
+        assert code.done(), "the agent has ended"

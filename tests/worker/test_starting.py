@@ -32,7 +32,9 @@ async def refused(nursery: Nursery) -> BridgeError:
     with pytest.raises(BridgeError) as caught:
         async with asyncio.timeout(10):
             await nursery.start()
-    assert (open_files(), children(os.getpid())) == before
+    # Fewer is fine: what earlier tests held may go meanwhile.
+    assert open_files() <= before[0]
+    assert {*children(os.getpid())} <= {*before[1]}
     return caught.value
 
 
@@ -81,7 +83,9 @@ async def test_cancelled_start_leaves_nothing(write_adapter: WriteAdapter) -> No
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await Nursery([spec], target=OBEY).start()
-    assert (open_files(), children(os.getpid())) == before
+    # Fewer is fine: what earlier tests held may go meanwhile.
+    assert open_files() <= before[0]
+    assert {*children(os.getpid())} <= {*before[1]}
 
 
 async def test_import_that_prints_much_does_not_hang(

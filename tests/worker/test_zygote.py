@@ -226,7 +226,10 @@ async def test_50_workers_leave_no_descriptor_zombie_or_thread(nursery: Nursery,
         await end_of(newborn)
         newborn.sock.close()
         os.close(newborn.output)
-    assert counts() == before
+    after = counts()
+    assert after[1:3] == before[1:3]
+    assert after[0] <= before[0]
+    assert after[3] <= before[3]
     assert before[2] == [kept.pid]
 
 

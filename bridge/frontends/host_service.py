@@ -151,8 +151,7 @@ class _HostService:
     async def _set_variable(self, call: ServerCall, data: bytes) -> bytes:
         # What is asked most often goes without the frames and messages that a method by ``_method`` has.
         request = parse_request(host_pb2.SetVariableRequest.FromString, data)
-        results = await self._host.set_variables(_scope(call, request.session_id), (read_write(request),))
-        return pack_version(results[request.name])
+        return pack_version(await self._host.set_variable(_scope(call, request.session_id), read_write(request)))
 
     async def _set_variables(self, call: ServerCall, request: host_pb2.SetVariablesRequest) -> Message:
         # Counted before anything is decoded: the point of the limit is the work.

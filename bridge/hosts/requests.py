@@ -63,10 +63,14 @@ def read_declaration(request: host_pb2.RegisterVariableRequest) -> Declaration:
 def read_write(request: host_pb2.SetVariableRequest) -> Write:
     """The one write. Raises ``BridgeError`` INVALID_ARGUMENT."""
     name = request.name
-    check_name(name)
+    try:
+        value = codec.decode(request.value, name)
+    except BridgeError:
+        check_name(name)  # the host does for a value that can be read; what has no name must not stand in an error
+        raise
     return Write(
         name=name,
-        value=codec.decode(request.value, name),
+        value=value,
         expected_version=read_expected(request),
         metadata=request.metadata,
         ttl=read_ttl(request, request.ttl),

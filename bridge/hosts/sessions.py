@@ -106,6 +106,16 @@ class SessionHost(SessionKeeper):
         """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
         return [unpack(stored) for stored in await self.list_stored(scope, pattern)]
 
+    async def set_variable(self, scope: CallScope, write: Write) -> int:
+        """``set_variables`` of one write, which is what hosts are asked most; its new version, or the refusal."""
+        check_name(write.name)
+
+        def decide(stored: Mapping[str, StoredVariable], commit: Commit) -> Sequence[Change]:
+            return (decide_write(write, stored.get(write.name), commit),)
+
+        (change,) = await self._commit(scope, (write.name,), decide)
+        return change.records[-1].version
+
     async def set_variables(
         self, scope: CallScope, writes: Sequence[Write], *, atomic: bool = True
     ) -> dict[str, WriteResult]:

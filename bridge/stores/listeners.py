@@ -32,9 +32,10 @@ class Listeners:
 
     def tell(self, session_id: str, signal: Signal) -> None:
         """Tells those who listen to a session."""
-        # A copy: a listener may leave while it is told.
-        for wake in tuple(self._by_session.get(session_id, ())):
-            wake(signal)
+        listeners = self._by_session.get(session_id)
+        if listeners is not None:
+            for wake in tuple(listeners):  # a copy: a listener may leave while it is told
+                wake(signal)
 
     def tell_all(self, signal: Signal) -> None:
         """Tells everybody."""

@@ -271,11 +271,11 @@ async def test_a_cancelled_update_gives_up_its_turn(host: RecordingHost) -> None
 
 async def test_the_deadline_ends_an_update_that_is_always_too_late(start: Any) -> None:
     server = await start()
-    real = server.host.set_variables
+    real = server.host.set_variable
 
-    async def set_late(scope: CallScope, writes: list[Write], *, atomic: bool = True) -> Any:
-        await real(scope, [Write(name=writes[0].name, value=0)])
-        return await real(scope, writes, atomic=atomic)
+    async def set_late(scope: CallScope, write: Write) -> int:
+        await real(scope, Write(name=write.name, value=0))
+        return int(await real(scope, write))
 
     async with (
         asyncio.timeout(20),
@@ -283,7 +283,7 @@ async def test_the_deadline_ends_an_update_that_is_always_too_late(start: Any) -
         client.session() as session,
     ):
         await session.set("n", 0)
-        server.host.set_variables = set_late
+        server.host.set_variable = set_late
         with pytest.raises(BridgeError) as caught:
             await session.update("n", increase)
         assert caught.value.code is Code.DEADLINE_EXCEEDED

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from bridge.runtime.docstrings import parameter_docs, summary
 
 __all__ = ["Schemas", "convert_hook", "schemas_for"]
 
@@ -145,25 +146,3 @@ def _pydantic(model: Any, value: Any) -> Any:
         problems: list[Any] = getattr(error, "errors", list)()
         text = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[:5])
         raise ValueError(text or f"Expected `{model.__name__}`") from None  # pydantic's text repeats the input
-
-
-_SECTION = re.compile(r"^\s*(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?)\s*:?\s*$", re.MULTILINE)
-
-
-def summary(doc: str) -> str:
-    """The documentation up to its sections about parameters and results."""
-    section = _SECTION.search(doc)
-    return (doc[: section.start()] if section else doc).strip()
-
-
-def parameter_docs(doc: str, names: Mapping[str, Any]) -> dict[str, str]:
-    """What the documentation says of each parameter.
-
-    Understands ``name: text`` (Google style, or after two spaces in a running text) and ``:param name: text``.
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        pattern = rf"(?:^[ \t]*(?::param\s+)?|(?<=\s\s)){re.escape(name)}(?:\s*\([^)\n]*\))?\s*:[ \t]+(?P<text>[^\n]+)"
-        if match := re.search(pattern, doc, re.MULTILINE):
-            found[name] = match["text"].split("  ")[0].strip()
-    return found

@@ -16,9 +16,10 @@ import msgspec
 
 from bridge.codec.base import DEFAULT_LIMITS, TYPE_URL_PREFIX, Limits, Packed, Refusal, malformed, unsupported
 from bridge.codec.wire import length_delimited, payload
+from bridge.runtime.json_structure import is_deeper, without_strings
 from bridge.v1.values_pb2 import Json
 
-__all__ = ["JSON_URL", "PACK_LOWERED", "READERS", "decode_json", "encode_json", "exact_json", "is_deeper", "pack_json"]
+__all__ = ["JSON_URL", "PACK_LOWERED", "READERS", "decode_json", "encode_json", "exact_json", "pack_json"]
 
 JSON_URL = TYPE_URL_PREFIX + "bridge.v1.Json"
 
@@ -29,10 +30,6 @@ MAX_DEPTH = DEFAULT_LIMITS.max_depth
 
 _DECODER_DIGITS = 4300
 """Digits of an integer beyond which msgspec refuses by itself."""
-
-_FOLD = bytes.maketrans(b"{}", b"[]")
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
-_NOT_STRINGS = re.compile(rb'"[^"]*"')
 
 
 def exact_json(value: Any) -> bytes | None:
@@ -82,33 +79,6 @@ def _read_json(data: bytes, limits: Limits, depth: int) -> Any:
 READERS = {JSON_URL: _read_json}
 
 
-def is_deeper(document: bytes, allowed: int) -> bool:
-    """Whether a well-formed document has containers nested deeper than ``allowed``; any answer for another one."""
-    if len(document) <= 2 * allowed or document.count(b"[") + document.count(b"{") <= allowed:
-        return False
-    skeleton = _without_escapes(document).translate(_FOLD, _NOT_STRUCTURE).replace(b'""', b"")
-    if b'"' in skeleton:  # strings that hold brackets
-        skeleton = _NOT_STRINGS.sub(b"", skeleton)
-    for _ in range(allowed):
-        peeled = skeleton.replace(b"[]", b"")
-        if len(peeled) == len(skeleton):
-            break
-        skeleton = peeled
-    else:
-        return bool(skeleton)
-    # Nothing left to peel: empty, or unbalanced. Unbalanced text is refused by the parser, unless so deep that it
-    # is better not to try.
-    return b"[" * (allowed + 1) in skeleton
-
-
-def _without_escapes(document: bytes) -> bytes:
-    """Removes escaped backslashes and quotes, so that every quote left begins or ends a string."""
-    if b"\\" not in document:
-        return document
-    return document.replace(b"\\\\", b"").replace(b'\\"', b"")
-
-
 def _check_digits(document: bytes, allowed: int) -> None:
-    text = _NOT_STRINGS.sub(b"", _without_escapes(document))
-    if re.search(rb"(?<![.0-9])[0-9]{%d}" % (allowed + 1), text):
+    if re.search(rb"(?<![.0-9])[0-9]{%d}" % (allowed + 1), without_strings(document)):
         raise Refusal(f"a number has more than {allowed} digits", "VALUE_REFUSED")

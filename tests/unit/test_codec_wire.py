@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.codec import decode, pack
-from bridge.codec.json_text import is_deeper
 from bridge.codec.ordered_map import OrderedMap
 from bridge.codec.wire import LARGE, payload, trailing_field, varint
 from bridge.errors import BridgeError
+from bridge.runtime.json_structure import is_deeper
 from bridge.v1 import values_pb2
 from tests.unit.codec_values import QUICK, json_values, same, text, values
 

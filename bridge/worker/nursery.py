@@ -13,17 +13,29 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
 
-from bridge.errors import BridgeError, Code, ErrorDetails
-from bridge.worker.death import Exit, kill_group
-from bridge.worker.nursery_messages import Born, Exited, Fork, FromZygote, Kill, NotBorn, Ready, Setup, StartFailed
-from bridge.worker.zygote_process import ZygoteProcess, when_ended
+from bridge.errors import BridgeError, Code
+from bridge.runtime.death import Exit, kill_group
+from bridge.runtime.zygote_messages import (
+    Begun,
+    Born,
+    Exited,
+    Fork,
+    Kill,
+    Message,
+    NotBorn,
+    Ready,
+    Setup,
+    StartFailed,
+)
+from bridge.worker import start_failure
+from bridge.worker.recipe import Recipe, adapters_recipe
+from bridge.worker.zygote_process import ZygoteProcess, open_pipes, when_ended
 
-__all__ = ["Exit", "Newborn", "Nursery"]
+__all__ = ["Exit", "Newborn", "Nursery", "Recipe", "adapters_recipe"]
 
 logger = logging.getLogger("bridge.worker")
 
@@ -45,32 +57,20 @@ class Newborn(msgspec.Struct):
 
 
 class Nursery:
-    """A zygote of some adapters.
+    """A zygote and its workers.
 
     Args:
-        adapters: as ``bridge.loader.load_adapters`` takes them.
-        environ: of the zygote and so of all workers; by default the server's.
-        start_timeout: seconds that all imports may take.
-        target: ``module:function``, called in each worker with its socket and the adapter classes.
+        recipe: how to start it.
     """
 
     died: asyncio.Future[Exit]
     """Set when the zygote is gone; its workers are then gone or about to be, as their ``exited`` tells. There once
     ``start`` was called."""
 
-    def __init__(
-        self,
-        adapters: Sequence[str],
-        *,
-        environ: Mapping[str, str] | None = None,
-        start_timeout: float = 30.0,
-        target: str = "bridge.worker.agent:run",
-    ) -> None:
-        self._adapters = list(adapters)
-        self._environ = environ
-        self._start_timeout = start_timeout
-        self._target = target
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
         self._zygote: ZygoteProcess | None = None
+        self._version = ""
         self._numbers = itertools.count(1)
         self._births: dict[int, asyncio.Future[tuple[int, asyncio.Future[Exit]]]] = {}
         self._workers: dict[int, asyncio.Future[Exit]] = {}
@@ -85,15 +85,20 @@ class Nursery:
         """The last lines that the zygote has printed, as warnings of the imports."""
         return [] if self._zygote is None else self._zygote.output
 
-    async def start(self) -> None:
-        """Starts the zygote; returns when it has imported everything. Once only.
+    @property
+    def version(self) -> str:
+        """The version of its Python, once it runs."""
+        return self._version
 
-        The thread that runs this has to live until then: the kernel takes its end for that of the server.
+    async def start(self) -> None:
+        """Starts the zygote; returns when it has prepared everything. Once only. From any thread that has a loop.
 
         Raises:
-            BridgeError: FAILED_PRECONDITION, reason ``WORKER_START_FAILED``, if an import fails; its reason is in the
-                metadata as ``cause``, the traceback in ``details.debug``. DEADLINE_EXCEEDED, reason
-                ``WORKER_START_TIMEOUT``. FAILED_PRECONDITION, reason ``ISOLATION_UNSUPPORTED``, if this is not Linux.
+            BridgeError: FAILED_PRECONDITION, reason ``WORKER_START_FAILED``, if the interpreter or what it has to
+                prepare fails; the reason of that is in the metadata as ``cause``, the traceback in ``details.debug``.
+                DEADLINE_EXCEEDED, reason ``WORKER_START_TIMEOUT``. FAILED_PRECONDITION, reason
+                ``ISOLATION_UNSUPPORTED``, if this is not Linux. RESOURCE_EXHAUSTED, reason ``WORKER_START_FAILED``, if
+                the system has no room for another process.
         """
         if not sys.platform.startswith("linux"):
             raise BridgeError(
@@ -104,16 +109,22 @@ class Nursery:
         loop = asyncio.get_running_loop()
         self.died = loop.create_future()
         self._started: asyncio.Future[None] = loop.create_future()
-        zygote = self._zygote = ZygoteProcess(self._environ, self._on_message, self._on_death)
-        zygote.send(Setup(os.getpid(), self._adapters, self._target))
+        recipe = self._recipe
         try:
-            async with asyncio.timeout(self._start_timeout):
+            zygote = self._zygote = await ZygoteProcess.start(recipe, self._on_message, self._on_death)
+        except OSError as error:
+            raise start_failure.not_run(recipe, error) from error
+        try:
+            zygote.send(Setup(os.getpid(), recipe.preload, recipe.run, dict(recipe.limits)), _file(recipe.argument))
+            async with asyncio.timeout(recipe.start_timeout):
                 await self._started
         except BaseException as error:
             zygote.kill()
             await asyncio.shield(self.died)
             if isinstance(error, TimeoutError):
-                raise self._timed_out() from None
+                raise start_failure.timed_out(recipe, self.output) from None
+            if isinstance(error, OSError):
+                raise start_failure.no_room(str(error)) from error
             raise
 
     async def fork(self) -> Newborn:
@@ -123,9 +134,11 @@ class Nursery:
         RESOURCE_EXHAUSTED, reason ``WORKER_START_FAILED``, if the system has no room for another process.
         """
         if self._zygote is None or not self._zygote.is_listening:
-            raise _gone()
-        sock, theirs = socket.socketpair()
-        output, output_write = os.pipe()
+            raise start_failure.gone()
+        try:
+            sock, theirs, output, output_write = open_pipes(socket.SOCK_STREAM)
+        except OSError as error:
+            raise start_failure.no_room(str(error)) from error
         number = next(self._numbers)
         birth = self._births[number] = asyncio.get_running_loop().create_future()
         try:
@@ -168,7 +181,7 @@ class Nursery:
 
     # what the zygote tells
 
-    def _on_message(self, message: FromZygote) -> None:
+    def _on_message(self, message: Message) -> None:
         match message:
             case Born():
                 self._on_born(message)
@@ -177,14 +190,16 @@ class Nursery:
             case NotBorn():
                 birth = self._births.get(message.id)
                 if birth is not None and not birth.done():
-                    birth.set_exception(_not_born(message.problem))
+                    birth.set_exception(start_failure.no_room(message.problem))
+            case Begun():
+                self._version = message.version
             case Ready():
                 self._warn_of_threads(message.threads)
                 if not self._started.done():
                     self._started.set_result(None)
             case StartFailed():
                 if not self._started.done():
-                    self._started.set_exception(self._failed(message.message, message.reason, message.traceback))
+                    self._started.set_exception(self._failed(*message))
 
     def _on_born(self, message: Born) -> None:
         exited = self._workers[message.pid] = asyncio.get_running_loop().create_future()
@@ -196,43 +211,30 @@ class Nursery:
 
     def _on_death(self, exit_: Exit) -> None:
         if not self._started.done():
-            self._started.set_exception(self._failed(f"it ended with {exit_.describe()}"))
+            self._started.set_exception(self._ended_early(exit_))
         for birth in self._births.values():
             if not birth.done():
-                birth.set_exception(_gone(exit_))
+                birth.set_exception(start_failure.gone(exit_))
         for pid, exited in self._workers.items():
             _orphaned(pid, exited)
         self._workers.clear()
         _settle(self.died, exit_)
 
-    # what is told about it
+    def _failed(self, what: str, cause: str = "", trace: str | None = None) -> BridgeError:
+        return start_failure.failed(self._recipe, what, self.output, cause=cause, trace=trace)
+
+    def _ended_early(self, exit_: Exit) -> BridgeError:
+        if self._version:
+            return self._failed(f"it ended with {exit_.describe()}")
+        return self._failed(f"is that a Python interpreter? It ended with {exit_.describe()}", "BAD_INTERPRETER")
 
     def _warn_of_threads(self, names: list[str]) -> None:
         if names:
             logger.warning(
                 "importing %s starts threads, which no worker will have (%s): start them in lifespan",
-                ", ".join(self._adapters),
+                self._recipe.about,
                 ", ".join(names),
             )
-
-    def _failed(self, what: str, cause: str = "", trace: str | None = None) -> BridgeError:
-        return BridgeError(
-            Code.FAILED_PRECONDITION,
-            f"a process with {', '.join(self._adapters)} cannot be started: {what}{self._last_output()}",
-            reason="WORKER_START_FAILED",
-            details=ErrorDetails(metadata={"cause": cause} if cause else {}, debug=trace),
-        )
-
-    def _timed_out(self) -> BridgeError:
-        return BridgeError(
-            Code.DEADLINE_EXCEEDED,
-            f"importing {', '.join(self._adapters)} takes more than {self._start_timeout:g} seconds: do long work in "
-            f"lifespan, or allow more time{self._last_output()}",
-            reason="WORKER_START_TIMEOUT",
-        )
-
-    def _last_output(self) -> str:
-        return "\n".join(["; its last output:", *self.output]) if self.output else ""
 
 
 def _orphaned(pid: int, exited: asyncio.Future[Exit]) -> None:
@@ -251,19 +253,15 @@ def _orphaned(pid: int, exited: asyncio.Future[Exit]) -> None:
     when_ended(pid, ended)
 
 
+def _file(text: str) -> int:
+    """A descriptor to read a text from, which may be longer than a packet."""
+    fd = os.memfd_create("argument", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(text.encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
 def _settle(future: asyncio.Future[Exit], exit_: Exit) -> None:
     if not future.done():  # somebody's wait for it was cancelled, and took it along
         future.set_result(exit_)
-
-
-def _gone(exit_: Exit | None = None) -> BridgeError:
-    how = f"has ended with {exit_.describe()}" if exit_ is not None else "is not running"
-    return BridgeError(Code.UNAVAILABLE, f"the process that workers are forked from {how}", reason="ZYGOTE_GONE")
-
-
-def _not_born(problem: str) -> BridgeError:
-    return BridgeError(
-        Code.RESOURCE_EXHAUSTED,
-        f"the system starts no more processes ({problem}): raise its limits, or have fewer workers",
-        reason="WORKER_START_FAILED",
-    )

@@ -6,9 +6,9 @@ import signal
 from collections.abc import Sequence
 
 from bridge.errors import BridgeError, Code, ErrorDetails
-from bridge.worker.death import Exit
+from bridge.runtime.death import Exit
 
-__all__ = ["died", "with_output"]
+__all__ = ["died", "excerpt", "with_output"]
 
 SHOWN_LINES, SHOWN_CHARACTERS = 12, 1200
 """How much of what it printed goes into the error."""
@@ -17,7 +17,9 @@ BEFORE_STACK = 4
 
 _SIGNALS = frozenset(signal.Signals)
 _FATAL = "Fatal Python error"
-"""How the stack that faulthandler prints begins."""
+"""How the stacks that faulthandler prints begin."""
+_GUILTY = "Current thread"
+"""How that of the thread begins which the signal came to; others may come before it."""
 
 
 def died(pid: int, exit_: Exit | None) -> BridgeError:
@@ -45,14 +47,22 @@ def with_output(error: BridgeError, lines: Sequence[str], tool: str = "") -> Bri
     message = error.message
     if tool:
         message = f"{message} while it ran tool {tool!r}, which may have done part of its work"
-    if text := _excerpt(lines):
+    if text := excerpt(lines):
         message = f"{message}; it printed at last:\n{text}"
     return BridgeError(error.code, message, reason=error.reason, details=error.details)
 
 
-def _excerpt(lines: Sequence[str]) -> str:
+def excerpt(lines: Sequence[str]) -> str:
     """The lines that tell most: if Python has printed its stack, from a little before that on."""
-    fatal = next((number for number, line in enumerate(lines) if line.startswith(_FATAL)), None)
-    begin = max(0, len(lines) - SHOWN_LINES if fatal is None else fatal - BEFORE_STACK)
-    text = "\n".join(lines[begin : begin + SHOWN_LINES]).strip()
+    fatal = _find(lines, _FATAL)
+    if fatal is None:
+        shown = lines[-SHOWN_LINES:]
+    else:
+        before = lines[max(0, fatal - BEFORE_STACK) : fatal + 1]
+        shown = [*before, *lines[_find(lines, _GUILTY, fatal) or fatal + 1 :]][:SHOWN_LINES]
+    text = "\n".join(shown).strip()
     return text if len(text) <= SHOWN_CHARACTERS else "..." + text[-SHOWN_CHARACTERS:]
+
+
+def _find(lines: Sequence[str], begin: str, after: int = 0) -> int | None:
+    return next((number for number, line in enumerate(lines) if number >= after and line.startswith(begin)), None)

@@ -7,62 +7,76 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from bridge.worker.death import Exit, kill_group
-from bridge.worker.nursery_messages import MAX_PACKET, FromNursery, FromZygote, read_from_zygote, write
+from bridge.runtime.death import Exit, kill_group
+from bridge.runtime.zygote_messages import MAX_PACKET, Message, read, write
+from bridge.worker.memory import tree
+from bridge.worker.recipe import Recipe, command, environment
+from bridge.worker.spawner import spawn
 
-__all__ = ["ZygoteProcess", "when_ended"]
+__all__ = ["ZygoteProcess", "open_pipes", "when_ended"]
 
 _OUTPUT_KEPT = 16384
 """Bytes of what it has printed last."""
-_OUTPUT_SHOWN = 20
+_OUTPUT_SHOWN = 100
 """Lines of that."""
-
-_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from bridge.worker.zygote import main; main(int(sys.argv[1]))"
 
 
 class ZygoteProcess:
-    """Starts a zygote of this very interpreter, with the same search path and working directory.
-
-    Needs a running event loop. Raises ``OSError`` if the system starts no process.
+    """A process that ``start`` has started.
 
     Args:
-        environ: its environment; by default ours.
+        process: the process.
+        control: our end of its socket.
+        output: read end of what it prints to.
         on_message: called with each message of it.
         on_death: called once, when it is gone and reaped and its last message was told.
     """
 
     def __init__(
         self,
-        environ: Mapping[str, str] | None,
-        on_message: Callable[[FromZygote], None],
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        output: int,
+        on_message: Callable[[Message], None],
         on_death: Callable[[Exit], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._control = control
+        self._output = open(output, "rb", buffering=0)  # noqa: SIM115 - as long as the process
         self._on_message = on_message
         self._on_death = on_death
         self._outbox: deque[tuple[bytes, Sequence[int]]] = deque()
         self._printed = b""
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        output, output_write = os.pipe()
-        self._output = open(output, "rb", buffering=0)  # noqa: PTH123, SIM115 - as long as the process
+        control.setblocking(False)
+        os.set_blocking(output, False)
+        self._loop.add_reader(control, self._read_control)
+        self._loop.add_reader(output, self._read_output)
+        when_ended(self.pid, self._ended)
+
+    @classmethod
+    async def start(
+        cls, recipe: Recipe, on_message: Callable[[Message], None], on_death: Callable[[Exit], None]
+    ) -> ZygoteProcess:
+        """Starts a process; nothing of it is left if this is cancelled.
+
+        Raises ``OSError`` if the interpreter cannot be run, or the system starts no process.
+        """
+        control, theirs, output, output_write = open_pipes(socket.SOCK_SEQPACKET)
         try:
-            self._process = _start(theirs.fileno(), output_write, environ)
+            process = await _started(partial(_start, recipe, theirs.fileno(), output_write))
         except BaseException:
-            self._control.close()
-            self._output.close()
+            control.close()
+            os.close(output)
             raise
         finally:
             theirs.close()
             os.close(output_write)
-        self._control.setblocking(False)
-        os.set_blocking(output, False)
-        self._loop.add_reader(self._control, self._read_control)
-        self._loop.add_reader(output, self._read_output)
-        when_ended(self.pid, self._ended)
+        return cls(process, control, output, on_message, on_death)
 
     @property
     def pid(self) -> int:
@@ -80,7 +94,7 @@ class ZygoteProcess:
         self._read_output()
         return self._printed.decode(errors="replace").splitlines()[-_OUTPUT_SHOWN:]
 
-    def send(self, message: FromNursery, *fds: int) -> None:
+    def send(self, message: Message, *fds: int) -> None:
         """Sends a message. The descriptors belong to this call, which closes them when they are on their way."""
         if not self.is_listening:
             _close_all(fds)
@@ -90,9 +104,12 @@ class ZygoteProcess:
             self._flush()
 
     def kill(self) -> None:
-        """SIGKILL for it and what its imports have started; its workers follow it."""
+        """SIGKILL for it and all that it has started, in whatever group."""
         if self._process.returncode is None:
+            processes = list(tree(self.pid))
             kill_group(self.pid, signal.SIGKILL)
+            for pid in processes:
+                _kill(pid)
 
     def hang_up(self) -> None:
         """Closes the socket, upon which it kills its workers and ends."""
@@ -139,7 +156,10 @@ class ZygoteProcess:
             if not packet:
                 self._loop.remove_reader(self._control)  # the end of the process comes next
                 return
-            self._on_message(read_from_zygote(packet))
+            try:
+                self._on_message(read(packet))
+            except ValueError:  # something that was imported writes on descriptors it did not open
+                self.kill()
 
     def _read_output(self) -> None:
         """Takes what it prints, so that it never has to wait."""
@@ -170,16 +190,51 @@ def when_ended(pid: int, then: Callable[[], None]) -> None:
     loop.add_reader(pidfd, ended)
 
 
-def _start(control: int, output: int, environ: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and program
-        [sys.executable, "-c", _PROGRAM, str(control), *sys.path],
+def open_pipes(kind: int) -> tuple[socket.socket, socket.socket, int, int]:
+    """Two sockets of a pair, and the read end and the write end of a pipe. Raises ``OSError`` if there is no room."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    try:
+        return ours, theirs, *os.pipe()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+
+
+async def _started(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    starting = asyncio.wrap_future(spawn(start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_undo)
+        await asyncio.wait([starting])  # which takes no longer than the exec of a program
+        raise
+
+
+def _undo(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().kill()
+        starting.result().wait()
+
+
+def _start(recipe: Recipe, control: int, output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - an interpreter that its owner has named, and our own program
+        command(recipe, control),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env=None if environ is None else dict(environ),
+        env=environment(recipe),
+        cwd=recipe.cwd,
         pass_fds=[control],
         start_new_session=True,  # Ctrl-C and the end of a terminal are for the server
     )
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # it has ended, or took another user's identity
 
 
 def _close_all(fds: Sequence[int]) -> None:

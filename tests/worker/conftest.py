@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bridge.host import Host
+from bridge.registry import Registry
 from bridge.worker.agent import Agent
-from bridge.worker.nursery import Newborn, Nursery
+from bridge.worker.nursery import Newborn, Nursery, Recipe, adapters_recipe
 from tests.support import probes
 from tests.support.worker_pipe import Pipe
 from tests.worker.talking import Talk
@@ -24,8 +26,14 @@ OBEY = "tests.worker.targets:obey"
 
 StartAgent = Callable[..., Awaitable[Pipe]]
 StartNursery = Callable[..., Awaitable[Nursery]]
+StartZygote = Callable[[Recipe], Awaitable[Nursery]]
 StartWorker = Callable[[Nursery], Awaitable[tuple[Newborn, Talk]]]
 WriteAdapter = Callable[[str, str], str]
+
+
+def recipe(*adapters: str, **fields: Any) -> Recipe:
+    """For workers that obey."""
+    return msgspec.structs.replace(adapters_recipe(adapters or [SAMPLE]), **{"run": OBEY, **fields})
 
 
 class Ends:
@@ -44,18 +52,28 @@ async def ended(code: asyncio.Task[int]) -> int:
 
 
 @pytest.fixture
-async def start_nursery() -> AsyncIterator[StartNursery]:
-    """``await start_nursery(*adapters, **parameters)``"""
+async def start_zygote() -> AsyncIterator[StartZygote]:
+    """``await start_zygote(recipe)``"""
     async with AsyncExitStack() as stack:
 
-        async def start(*adapters: str, **parameters: Any) -> Nursery:
-            nursery = Nursery(adapters or [SAMPLE], **{"target": OBEY, **parameters})
+        async def start(recipe: Recipe) -> Nursery:
+            nursery = Nursery(recipe)
             stack.push_async_callback(nursery.aclose)
             async with asyncio.timeout(20):
                 await nursery.start()
             return nursery
 
         yield start
+
+
+@pytest.fixture
+def start_nursery(start_zygote: StartZygote) -> StartNursery:
+    """``await start_nursery(*adapters, **fields_of_the_recipe)``"""
+
+    async def start(*adapters: str, **fields: Any) -> Nursery:
+        return await start_zygote(recipe(*adapters, **fields))
+
+    return start
 
 
 @pytest.fixture
@@ -112,7 +130,7 @@ async def start(ends: Ends, journal: probes.Journal) -> AsyncIterator[StartAgent
 
         async def start(*adapters: type, host: Host | None = None) -> Pipe:
             ours, theirs = socket.socketpair()
-            agent = Agent(adapters, ends.orphaned.append)
+            agent = Agent(Registry(adapters), ends.orphaned.append)
             ends.agents.append(agent)
             serving = asyncio.create_task(agent.serve(theirs))
             ends.codes.append(serving)

@@ -15,13 +15,14 @@ class Talk:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.adapters: list[str] = []
+        self.prepared: Any = None
+        """What its zygote holds: of adapters, their names."""
 
     @classmethod
     async def open(cls, newborn: Newborn) -> Talk:
         """Takes the socket; returns when the worker is ready."""
         talk = cls(*await asyncio.open_connection(sock=newborn.sock, limit=1 << 20))
-        talk.adapters = await talk.answer()
+        talk.prepared = await talk.answer()
         return talk
 
     def tell(self, *command: object) -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import json
+import multiprocessing
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
-def obey(sock: socket.socket, adapters: Sequence[type]) -> None:
+def prepare(argument: str) -> list[object]:
+    """What a zygote without adapters holds: its argument, shortened."""
+    return [len(argument), argument[:20]]
+
+
+def obey(sock: socket.socket, prepared: Any) -> None:
     """Runs commands until the other end of the socket is closed."""
     with sock, sock.makefile("rwb", buffering=0) as lines:
-        lines.write(json.dumps([cls.__name__ for cls in adapters]).encode() + b"\n")
+        lines.write(json.dumps(getattr(prepared, "owners", prepared)).encode() + b"\n")
         for line in lines:
             name, *arguments = json.loads(line)
             lines.write(json.dumps(COMMANDS[name](*arguments)).encode() + b"\n")
@@ -44,6 +51,8 @@ def facts() -> dict[str, Any]:
         "faulthandler": faulthandler.is_enabled(),
         "oom": int(Path("/proc/self/oom_score_adj").read_text()),
         "modules": sorted(sys.modules),
+        "bridge": sys.modules["bridge"].__file__,
+        "prefix": sys.prefix,
     }
 
 
@@ -56,7 +65,7 @@ def open_files() -> dict[str, str]:
     return found
 
 
-def stay(sock: socket.socket, adapters: Sequence[type]) -> None:
+def stay(sock: socket.socket, prepared: object) -> None:
     """Does nothing, and does not even see the end of its socket."""
     signal.pause()
 
@@ -107,6 +116,22 @@ def draw() -> list[float]:
     return numbers
 
 
+def limit(name: str) -> tuple[int, int]:
+    """What the kernel allows us, and what we may allow ourselves."""
+    return resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+
+
+def path_of_bridge() -> str:
+    """Where the package is that plugins import."""
+    return str(importlib.import_module("bridge").__file__)
+
+
+def in_other_process(method: str) -> str:
+    """The same, in a process that ``multiprocessing`` starts."""
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        return pool.apply(path_of_bridge)
+
+
 def crash() -> None:
     """Raises what nobody expects."""
     raise LookupError("crashed on purpose")
@@ -121,6 +146,10 @@ COMMANDS: dict[str, Any] = {
     "chatter": chatter,
     "write": write,
     "draw": draw,
+    "limit": limit,
+    "raise_limit": lambda name, value: resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value)),
+    "allocate": lambda size: len(bytearray(size)),
+    "in_other_process": in_other_process,
     "crash": crash,
     "exit": sys.exit,
     "exit_at_once": os._exit,

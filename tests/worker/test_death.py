@@ -46,14 +46,24 @@ def test_w10_killed_server_leaves_no_process(form: str, unbuffered: str) -> None
         assert processes.left() == []
 
 
-def test_worker_dies_with_its_zygote_though_the_server_does_nothing() -> None:
-    with owner("stuck") as (server, (zygote, worker, child)), watched([zygote, worker]) as processes:
+def test_w10_server_that_ends_at_once_leaves_no_process() -> None:
+    with owner("exits", "1") as (server, pids), watched(pids) as processes:
+        assert server.stdin is not None
+        server.stdin.write(b"x")
+        server.stdin.flush()
+        assert processes.left() == []
+        assert server.wait(10) == 3
+
+
+@pytest.mark.parametrize("form", ["idle", "stuck"])
+def test_w10_killed_zygote_leaves_no_process_though_the_server_can_do_nothing(form: str) -> None:
+    """As when both are killed in the same instant."""
+    with owner(form) as (server, pids), watched(pids) as processes:
         server.send_signal(signal.SIGSTOP)
-        os.kill(zygote, signal.SIGKILL)
-        try:
-            assert processes.left() == []
-        finally:
-            os.kill(child, signal.SIGKILL)  # which the server would do
+        os.kill(pids[0], signal.SIGKILL)
+        left = processes.left()
+        server.send_signal(signal.SIGCONT)
+        assert left == []
 
 
 async def test_killed_zygote_takes_its_workers_along(start_nursery: StartNursery, start_worker: StartWorker) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import BridgeError, Code
+from bridge.runtime.zygote_messages import Born
 from bridge.worker.nursery import Exit, Newborn, Nursery
-from bridge.worker.nursery_messages import Born
-from tests.worker.conftest import OBEY, SAMPLE, StartNursery, StartWorker
+from bridge.worker.spawner import spawn
+from tests.worker.conftest import SAMPLE, StartNursery, StartWorker, recipe
 from tests.worker.pids import children, oom_score_adj, open_files, parent_of, watched
 
 
@@ -30,7 +31,7 @@ async def test_worker_has_the_adapters_and_the_surroundings_of_its_server(
 ) -> None:
     newborn, talk = await start_worker(nursery)
     facts = await talk.ask("facts")
-    assert talk.adapters == ["Sample"]
+    assert talk.prepared == [SAMPLE]
     assert facts["pid"] == facts["group"] == newborn.pid
     assert facts["parent"] == nursery.pid
     assert facts["path"] == sys.path
@@ -47,6 +48,23 @@ async def test_worker_answers_signals_as_a_program_does_and_leaves_ctrl_c_to_the
     _, talk = await start_worker(nursery)
     facts = await talk.ask("facts")
     assert (facts["sigterm"], facts["sigint"], facts["blocked"]) == (True, True, 0)
+
+
+async def test_signals_that_are_blocked_where_it_is_started_reach_it(
+    start_nursery: StartNursery, start_worker: StartWorker
+) -> None:
+    def mask(how: int) -> None:
+        spawn(lambda: signal.pthread_sigmask(how, [signal.SIGTERM, signal.SIGCHLD])).result(timeout=5)
+
+    mask(signal.SIG_BLOCK)
+    try:
+        nursery = await start_nursery()
+    finally:
+        mask(signal.SIG_UNBLOCK)
+    newborn, talk = await start_worker(nursery)
+    assert (await talk.ask("facts"))["blocked"] == 0
+    talk.tell("exit", 0)
+    assert await end_of(newborn) == Exit(code=0)
 
 
 async def test_workers_never_import_grpc(nursery: Nursery, start_worker: StartWorker) -> None:
@@ -70,9 +88,11 @@ async def test_worker_has_nothing_open_but_its_own(nursery: Nursery, start_worke
     seen = [(await talk.ask("facts"))["fds"] for _, talk in opened]
     for fds in seen:
         kinds = sorted(target.partition(":")[0] for target in fds.values())
-        assert kinds == ["/dev/null", "pipe", "pipe", "socket"]
+        assert kinds == ["/dev/null", "pipe", "pipe", "pipe", "socket"]
     assert len({target for fds in seen for target in fds.values() if target.startswith("socket")}) == 3
-    assert len({target for fds in seen for target in fds.values() if target.startswith("pipe")}) == 3
+    assert len({target for fds in seen for target in fds.values() if target.startswith("pipe")}) == 4, (
+        "one tells of the zygote"
+    )
 
 
 async def test_workers_draw_different_random_numbers(start_nursery: StartNursery, start_worker: StartWorker) -> None:
@@ -169,7 +189,7 @@ async def test_what_has_left_the_group_is_adopted_and_ends_with_the_zygote(
 
 
 async def test_fork_that_nobody_waits_for_any_more_leaves_no_worker(start_nursery: StartNursery) -> None:
-    nursery = await start_nursery(target="tests.worker.targets:stay")
+    nursery = await start_nursery(run="tests.worker.targets:stay")
     for turns in range(3):  # until the request is sent
         waiting = asyncio.ensure_future(nursery.fork())
         for _ in range(turns):
@@ -183,7 +203,7 @@ async def test_fork_that_nobody_waits_for_any_more_leaves_no_worker(start_nurser
 async def test_fork_that_is_cancelled_as_it_succeeds_leaves_no_worker(
     start_nursery: StartNursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nursery = await start_nursery(target="tests.worker.targets:stay")
+    nursery = await start_nursery(run="tests.worker.targets:stay")
     answered = nursery._on_born
     waiting = asyncio.ensure_future(nursery.fork())
 
@@ -260,7 +280,7 @@ async def test_close_ends_workers_that_do_not_listen(start_nursery: StartNursery
 
 async def test_fork_is_refused_when_the_zygote_is_gone(start_nursery: StartNursery) -> None:
     with pytest.raises(BridgeError, match="is not running"):
-        await Nursery([SAMPLE], target=OBEY).fork()
+        await Nursery(recipe()).fork()
     nursery = await start_nursery()
     await nursery.aclose()
     with pytest.raises(BridgeError) as caught:

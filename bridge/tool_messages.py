@@ -7,15 +7,19 @@ they are what protobuf would write is tested.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from bridge.call import NO_VALUE, Chunk, Progress
 from bridge.codec import decode, decode_fields, encode, to_any
+from bridge.codec.base import Refusal
+from bridge.codec.buffers import is_lent, view
 from bridge.codec.wire import FIELD_2, SHORT, any_bytes, varint
 from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.runtime.shared import BYTES_URL as SHARED_BYTES_URL
+from bridge.runtime.shared import borrowed
 from bridge.v1 import bridge_pb2
 
 __all__ = [
@@ -44,7 +48,7 @@ _SEQUENCE = [[b"0" + varint(high << 7 | low) for low in range(SHORT)] for high i
 
 def pack_result(value: Any) -> bytes:
     """An ``ExecuteToolResponse``. Raises ``BridgeError`` for what cannot be carried."""
-    if type(value) is bytes:
+    if type(value) is bytes and not is_lent(value):
         return b"2%b%b" % (varint(len(value)), value)  # binary_result = 6
     packed = any_bytes(*to_any(value))
     size = len(packed)
@@ -54,7 +58,7 @@ def pack_result(value: Any) -> bytes:
 def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
     """A ``ToolChunk``. Raises ``BridgeError`` for what cannot be carried."""
     value = chunk.value
-    if type(value) is bytes:
+    if type(value) is bytes and not is_lent(value):
         size = len(value)
         if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None:
             # Small pieces in large numbers are what streams are made of: tables and no calls.
@@ -88,7 +92,7 @@ def pack_call(
         raise invalid_argument("tool", "the name of a tool and the id of a session must be valid Unicode") from None
     for name, value in arguments.items():
         try:
-            if isinstance(value, (bytes, bytearray, memoryview)):
+            if isinstance(value, (bytes, bytearray, memoryview)) and not is_lent(value):
                 request.binary_parameters[name] = bytes(value)
             else:
                 encode(value, request.parameters[name], f"$.{name}")
@@ -137,17 +141,39 @@ def parse_request(from_string: Callable[[bytes], R], data: bytes) -> R:
 _parse_call = bridge_pb2.ExecuteToolRequest.FromString
 
 
-def read_call(data: bytes) -> tuple[bridge_pb2.ExecuteToolRequest, dict[str, Any]]:
+def read_call(
+    data: bytes, views: Callable[[str], Collection[str]] | None = None
+) -> tuple[bridge_pb2.ExecuteToolRequest, dict[str, Any]]:
     """An ``ExecuteToolRequest`` and the arguments in it. Raises ``BridgeError`` INVALID_ARGUMENT with the path of what
-    is wrong."""
+    is wrong.
+
+    Args:
+        data: the message.
+        views: which arguments of a tool may be ``memoryview`` instead of ``bytes``, if they come in shared memory.
+    """
     request = parse_request(_parse_call, data)
+    viewed = {} if views is None or borrowed() is None else _views(request, views(request.tool_name))
     arguments = decode_fields(request.parameters)
+    arguments.update(viewed)
     if request.binary_parameters:
         for name, raw in request.binary_parameters.items():
             if name in arguments:
                 raise invalid_argument(f"$.{name}", "is in parameters and in binary_parameters")
             arguments[name] = raw
     return request, arguments
+
+
+def _views(request: bridge_pb2.ExecuteToolRequest, names: Collection[str]) -> dict[str, memoryview]:
+    """Takes arguments out of a request, uncopied."""
+    found: dict[str, memoryview] = {}
+    for name in names:
+        if name in request.parameters and request.parameters[name].type_url == SHARED_BYTES_URL:
+            try:
+                found[name] = view(request.parameters[name].value)
+            except Refusal as refusal:
+                raise refusal.as_error(f"$.{name}") from None
+            del request.parameters[name]
+    return found
 
 
 def bad_response(problem: str) -> BridgeError:

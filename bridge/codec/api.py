@@ -54,7 +54,10 @@ for _family in (scalars, json_text, numbers, times, containers, tensors, arrow, 
     READERS.update(_family.READERS)
 
 BUILT_IN = frozenset(READERS)
-"""The type URLs of the table; those that ``register_message`` adds are not among them."""
+"""The type URLs of the table; those that ``register_message`` adds are not among them, nor are handles."""
+
+for _family in (scalars, tensors, arrow):
+    READERS.update(_family.SHARED_READERS)
 
 
 def to_any(value: object, path: str = "$") -> Packed:

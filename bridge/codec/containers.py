@@ -22,7 +22,7 @@ from bridge.codec.json_text import JSON_URL, decode_json, encode_json, exact_jso
 from bridge.codec.numbers import BIG_NUMBER_URL
 from bridge.codec.ordered_map import OrderedMap
 from bridge.codec.registry import lower, pack_lowered, read
-from bridge.codec.scalars import BYTES_URL, DOUBLE_URL
+from bridge.codec.scalars import BYTES_URL, DOUBLE_URL, SHARED_BYTES_URL
 from bridge.codec.wire import SHORT, short_field
 from bridge.v1.values_pb2 import List
 
@@ -31,7 +31,7 @@ __all__ = ["CONVERTERS", "LOWER", "PACK", "READERS", "lower_mapping"]
 MAP_URL = TYPE_URL_PREFIX + "bridge.v1.Map"
 LIST_URL = TYPE_URL_PREFIX + "bridge.v1.List"
 
-_KEY_URLS = frozenset({BYTES_URL, DOUBLE_URL, BIG_NUMBER_URL})
+_KEY_URLS = frozenset({BYTES_URL, SHARED_BYTES_URL, DOUBLE_URL, BIG_NUMBER_URL})
 """What a key may be, beside the plain scalars."""
 _KEY_TYPES = frozenset({str, int, float, bool, bytes, Decimal})
 

@@ -7,11 +7,24 @@ from typing import Any
 
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from bridge.codec.base import TYPE_URL_PREFIX, Converter, Limits, Lowered, Packed, unsupported
+from bridge.codec.base import TYPE_URL_PREFIX, Converter, Limits, Lowered, Packed, malformed, unsupported
+from bridge.codec.buffers import HANDLE_SIZE, THRESHOLD, copy, lend
 from bridge.codec.numbers import lower_int, pack_big_int
 from bridge.codec.wire import double_field, length_delimited, payload
+from bridge.runtime.shared import BYTES_URL as SHARED_BYTES_URL
 
-__all__ = ["BYTES_URL", "CONVERTERS", "DOUBLE_URL", "LOWER", "PACK", "PACK_LOWERED", "READERS", "lower_float"]
+__all__ = [
+    "BYTES_URL",
+    "CONVERTERS",
+    "DOUBLE_URL",
+    "LOWER",
+    "PACK",
+    "PACK_LOWERED",
+    "READERS",
+    "SHARED_BYTES_URL",
+    "SHARED_READERS",
+    "lower_float",
+]
 
 _WRAPPERS = TYPE_URL_PREFIX + "google.protobuf."
 STRING_URL = _WRAPPERS + "StringValue"
@@ -58,13 +71,18 @@ def pack_str(value: str, depth: int = 0) -> Packed:
         raise _lone_surrogate(error) from None
 
 
-def pack_bytes(value: bytes, depth: int = 0) -> Packed:
+def pack_bytes(value: bytes | memoryview, depth: int = 0) -> Packed:
     """Bytes."""
+    if (handle := lend(len(value), value)) is not None:
+        return SHARED_BYTES_URL, handle
     return BYTES_URL, length_delimited(value)
 
 
-def _pack_buffer(value: bytearray | memoryview, depth: int = 0) -> Packed:
-    return BYTES_URL, length_delimited(bytes(value))
+def _pack_buffer(value: bytes | bytearray | memoryview, depth: int = 0) -> Packed:
+    buffer = memoryview(value)
+    if buffer.nbytes < THRESHOLD or not buffer.c_contiguous:
+        return pack_bytes(bytes(buffer))
+    return pack_bytes(buffer.cast("B"))
 
 
 def _lone_surrogate(error: UnicodeEncodeError) -> Exception:
@@ -151,6 +169,12 @@ def _read_bytes(data: bytes, limits: Limits, depth: int) -> bytes:
     return wrappers_pb2.BytesValue.FromString(data).value if content is None else content
 
 
+def _read_shared_bytes(data: bytes, limits: Limits, depth: int) -> bytes:
+    if len(data) != HANDLE_SIZE:
+        raise malformed("something follows the handle")
+    return copy(data)
+
+
 def _read_empty(data: bytes, limits: Limits, depth: int) -> None:
     empty_pb2.Empty.FromString(data)
 
@@ -183,3 +207,5 @@ READERS = {
     _WRAPPERS + "Int32Value": _read_int32,
     _WRAPPERS + "UInt32Value": _read_uint32,
 }
+
+SHARED_READERS = {SHARED_BYTES_URL: _read_shared_bytes}

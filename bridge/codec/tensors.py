@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from bridge.codec.base import TYPE_URL_PREFIX, Converter, Limits, Packed, Refusal, malformed, unsupported
+from bridge.codec.buffers import HANDLE_SIZE, lend, view
 from bridge.codec.wire import LARGE, trailing_field, varint
+from bridge.runtime.shared import TENSOR_URL as _SHARED_URL
 from bridge.v1 import values_pb2
 
-__all__ = ["CONVERTERS", "ITEM_SIZES", "LOWER", "READERS", "Tensor"]
+__all__ = ["CONVERTERS", "ITEM_SIZES", "LOWER", "READERS", "SHARED_READERS", "Tensor"]
 
 _TENSOR_URL = TYPE_URL_PREFIX + "bridge.v1.Tensor"
 
@@ -76,6 +78,8 @@ def _pack(dtype: str, shape: tuple[int, ...], data: bytes | memoryview) -> Packe
     if problem is not None:
         raise unsupported(problem)
     header = values_pb2.Tensor(dtype=dtype, shape=shape).SerializeToString()
+    if (handle := lend(size, data)) is not None:
+        return _SHARED_URL, handle + header
     return _TENSOR_URL, b"".join((header, b"\x1a", varint(size), data)) if size else header
 
 
@@ -112,20 +116,38 @@ def _parse(data: bytes) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def _read_tensor(data: bytes, limits: Limits, depth: int) -> Any:
-    dtype, shape, content = _parse(data)
+    return _tensor(*_parse(data))
+
+
+def _read_shared(data: bytes, limits: Limits, depth: int) -> Any:
+    header = values_pb2.Tensor.FromString(data[HANDLE_SIZE:])
+    if header.data:
+        raise malformed("an array has data beside its handle")
+    return _tensor(header.dtype, tuple(header.shape), view(data[:HANDLE_SIZE]))
+
+
+def _tensor(dtype: str, shape: tuple[int, ...], content: bytes | memoryview) -> Any:
     problem = _problem(dtype, shape, len(content))
     if problem is not None:
         raise malformed(problem)
-    if dtype == "bool" and content.translate(None, b"\0\1"):
-        raise malformed("a boolean is neither 0 nor 1")
     try:
         numpy = importlib.import_module("numpy")
     except ImportError:
+        content = bytes(content)
+        if dtype == "bool":
+            _check_booleans(not content.translate(None, b"\0\1"))
         return Tensor(dtype, shape, content)
+    if dtype == "bool":
+        _check_booleans(numpy.frombuffer(content, "u1").max(initial=0) <= 1)
     try:
         return numpy.frombuffer(content, numpy.dtype(dtype).newbyteorder("<")).reshape(shape)
     except ValueError:  # a numpy with smaller limits than ours
         raise Refusal("numpy cannot make an array of this shape", "VALUE_REFUSED") from None
+
+
+def _check_booleans(is_good: bool) -> None:
+    if not is_good:
+        raise malformed("a boolean is neither 0 nor 1")
 
 
 LOWER = {Tensor: _pack_tensor}
@@ -133,3 +155,5 @@ LOWER = {Tensor: _pack_tensor}
 CONVERTERS = (Converter(_is_array, _pack_array),)
 
 READERS = {_TENSOR_URL: _read_tensor}
+
+SHARED_READERS = {_SHARED_URL: _read_shared}

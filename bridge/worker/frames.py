@@ -4,8 +4,8 @@ A frame is a length of four bytes, big-endian, and a msgpack array that begins w
 (https://github.com/msgpack/msgpack/blob/master/spec.md). Values, results and errors travel as the bytes of the
 ``bridge.v1`` messages they have on the outer wire, so there is one codec and nothing to lose between the two.
 
-    server ─▶ worker   Settings, Call, Cancel, Credit, Answer, AnswerEnd, Shutdown
-    worker ─▶ server   Ready, Failed, Chunk, Result, Error, Ask, AskCancel, AskCredit, Log
+    server ─▶ worker   Settings, Call, Cancel, Credit, Answer, AnswerEnd, Ping, Shutdown
+    worker ─▶ server   Ready, Failed, Chunk, Result, Error, Ask, AskCancel, AskCredit, Log, Pong
 
 Numbers of calls are the server's, numbers of questions (``Ask``) the worker's; none is used twice on a connection.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from bridge.errors import BridgeError, Code
 
 __all__ = [
     "CREDIT",
+    "NOT_PLACED",
     "Answer",
     "AnswerEnd",
     "Ask",
@@ -36,14 +38,19 @@ __all__ = [
     "FromServer",
     "FromWorker",
     "Log",
+    "Ping",
+    "Pong",
     "Ready",
     "Result",
     "Settings",
     "Shutdown",
+    "bad_frame",
     "encode",
 ]
 
-CREDIT = 8
+NOT_PLACED = "WORKER_NOT_PLACED"
+"""Reason of a failure to begin that tells of no fault: there was no room for the worker. Callers are told."""
+CREDIT = 16
 """Chunks that may be on their way; one more for each that was taken."""
 
 _LENGTH = struct.Struct(">I")
@@ -60,6 +67,8 @@ class Call(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Seconds until the deadline."""
     principal: str
     streaming: bool
+    shared: int = 0
+    """Bytes of the memory that comes with the frame, as a descriptor (``bridge.runtime.shared``); 0: none does."""
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -102,15 +111,25 @@ class Settings(msgspec.Struct, array_like=True, tag=7, gc=False, frozen=True):
     debug: bool = False
     """Send their tracebacks."""
     max_message_bytes: int = 16 * 1024 * 1024
-    """Most bytes of a result, a chunk or a question."""
+    """Most bytes of a result, a chunk or a question, without what is shared."""
     log_level: str = "info"
     """The least level that is logged: debug, info, warning, error or critical."""
+    max_shared_bytes: int = 4 * 1024 * 1024 * 1024
+    """Most bytes of the memory that comes with a frame; 0: none comes, all values are in the message."""
+
+
+class Ping(msgspec.Struct, array_like=True, tag=8, gc=False):
+    """Answer with a ``Pong`` of this number at once, whatever runs."""
+
+    id: int
 
 
 class Ready(msgspec.Struct, array_like=True, tag=17, gc=False):
     """Calls may come."""
 
     pid: int
+    tools: bytes = b""
+    """``bridge.v1.ListToolsResponse``: what can be called."""
 
 
 class Failed(msgspec.Struct, array_like=True, tag=18, gc=False):
@@ -125,6 +144,8 @@ class Chunk(msgspec.Struct, array_like=True, tag=19, gc=False):
     id: int
     chunk: bytes
     """``bridge.v1.ToolChunk``."""
+    shared: int = 0
+    """As in ``Call``."""
 
 
 class Result(msgspec.Struct, array_like=True, tag=20, gc=False):
@@ -133,6 +154,8 @@ class Result(msgspec.Struct, array_like=True, tag=20, gc=False):
     id: int
     response: bytes
     """``bridge.v1.ExecuteToolResponse``; empty after the last chunk of a stream."""
+    shared: int = 0
+    """As in ``Call``."""
 
 
 class Error(msgspec.Struct, array_like=True, tag=21, gc=False):
@@ -182,8 +205,14 @@ class Log(msgspec.Struct, array_like=True, tag=25, gc=False):
     """The extra fields of the record, as they may be shown."""
 
 
-FromServer = Call | Cancel | Credit | Answer | AnswerEnd | Shutdown | Settings
-FromWorker = Ready | Failed | Chunk | Result | Error | Ask | AskCancel | AskCredit | Log
+class Pong(msgspec.Struct, array_like=True, tag=26, gc=False):
+    """The worker's loop runs."""
+
+    id: int
+
+
+FromServer = Call | Cancel | Credit | Answer | AnswerEnd | Shutdown | Settings | Ping
+FromWorker = Ready | Failed | Chunk | Result | Error | Ask | AskCancel | AskCredit | Log | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -207,30 +236,40 @@ class FrameReader:
         self._limit = limit
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[FromServer | FromWorker]:
+    @property
+    def is_inside(self) -> bool:
+        """Whether a frame has begun to come and is not complete."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes | memoryview) -> Iterator[FromServer | FromWorker]:
         """Yields what is complete. Raises DATA_LOSS, reason ``BAD_FRAME``, for what is no message; nothing may be fed
         after that."""
         buffer = self._buffer
-        buffer += data
-        begin = 0
+        if buffer:
+            buffer += data
+        source: Any = buffer or data  # most often whole frames come: nothing is left, nothing is copied
+        begin, size = 0, len(source)
         try:
-            while len(buffer) - begin >= 4:
-                (length,) = _LENGTH.unpack_from(buffer, begin)
+            while size - begin >= 4:
+                (length,) = _LENGTH.unpack_from(source, begin)
                 if length > self._limit:
-                    raise _bad_frame(f"a frame of {length} bytes, and {self._limit} are allowed")
+                    raise bad_frame(f"a frame of {length} bytes, and {self._limit} are allowed")
                 end = begin + 4 + length
-                if len(buffer) < end:
+                if size < end:
                     break
                 try:
-                    message = self._decoder.decode(memoryview(buffer)[begin + 4 : end])
+                    message = self._decoder.decode(memoryview(source)[begin + 4 : end])
                 except msgspec.DecodeError as error:
-                    raise _bad_frame(str(error)) from None
+                    raise bad_frame(str(error)) from None
                 begin = end
                 yield message
         finally:
-            if begin:
+            if source is buffer:
                 del buffer[:begin]
+            else:
+                buffer += source[begin:]
 
 
-def _bad_frame(problem: str) -> BridgeError:
+def bad_frame(problem: str) -> BridgeError:
+    """What came is no message of this protocol."""
     return BridgeError(Code.DATA_LOSS, f"the other side of a worker's pipe sent {problem}", reason="BAD_FRAME")

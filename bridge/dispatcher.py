@@ -25,14 +25,17 @@ from bridge.call import ToolCall
 from bridge.call_path import ENCLOSING, Enclosing, is_nested
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.executors.base import Executor
+from bridge.executors.tool_limit import ToolLimit
 from bridge.interceptors.base import Interceptor, chain
 from bridge.invocation import ErrorPolicy, Invocation
+from bridge.refusals import Refusals
 from bridge.registry import Registry
 from bridge.session import SessionContext
 
 __all__ = ["CallLimits", "Dispatcher"]
 
 
+SERVER_BUSY = "SERVER_BUSY"
 LINGER = 0.02
 """Seconds a cancelled tool has to end before its caller is answered without it."""
 
@@ -41,13 +44,15 @@ class CallLimits(msgspec.Struct, frozen=True):
     """What is allowed at once, and how long."""
 
     max_calls: int = 256
-    """Calls running or waiting for a thread."""
+    """Calls running or waiting for a place."""
     max_bytes: int = 256 * 1024 * 1024
     """Bytes of their requests."""
     default_timeout: float = 300.0
     """Seconds a call may take if its caller sets no deadline."""
     max_timeout: float = 3600.0
     """Seconds a call may take whatever its caller asks."""
+    queue_size: int = 256
+    """Calls of a tool with a limit of its own (``max_concurrency``) that wait."""
 
 
 class Dispatcher:
@@ -55,11 +60,12 @@ class Dispatcher:
 
     Args:
         registry: the tools.
-        executors: by isolation.
+        executors: by the place of a tool (``Entry.place``).
         limits: what is allowed at once.
         interceptors: wrapped around every call, the first outermost.
         errors: what callers see of exceptions.
         on_execution: told the tool and the seconds from start to end of each invocation.
+        on_wait: told the tool and the seconds a call waited for its tool's own limit.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Dispatcher:
         interceptors: Sequence[Interceptor] = (),
         errors: ErrorPolicy | None = None,
         on_execution: Callable[[str, float], None] | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
     ) -> None:
         self.registry = registry
         self.run = chain(interceptors, self._run)
@@ -78,8 +85,11 @@ class Dispatcher:
         self._executors = executors
         self._limits = limits
         self._errors = errors or ErrorPolicy()
-        self._on_execution = on_execution
+        self._on_execution, self._on_wait = on_execution, on_wait
+        self._limited: dict[str, ToolLimit] = {}
+        """Of the tools that have limits of their own, by name."""
         self._calls: set[_Running] = set()
+        self._refusals = Refusals()
         self._bytes = 0
         self._draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,7 +107,7 @@ class Dispatcher:
         entry = self.registry[call.tool]
         limits, calls = self._limits, self._calls
         if self._draining or len(calls) >= limits.max_calls or self._bytes + call.size > limits.max_bytes:
-            self._refuse(call)
+            await self._refuse(call)
         now = monotonic()
         deadline, whose = self._deadline(call, entry.tool.options.timeout, now)
         call.deadline = deadline
@@ -112,29 +122,46 @@ class Dispatcher:
         enclosing = Enclosing(call, context.cancelled)
         ENCLOSING.set(enclosing)  # never reset: a call has a task, and so a context, of its own
         try:
-            return await self._executors[entry.tool.isolation].run(Invocation(entry, call, context, self._errors))
+            executor, invocation = self._executors[entry.place], Invocation(entry, call, context, self._errors)
+            places = entry.tool.options.max_concurrency
+            if places is None:
+                return await executor.run(invocation)
+            return await self._limit(call.tool, places).run(executor, invocation)
         except BaseException as failure:
             context.cancelled.set()
             if running.error is not None:  # whatever the tool made of our cancel
                 raise running.error from failure
+            if isinstance(failure, BridgeError) and failure.reason == SERVER_BUSY and failure.retry_after is not None:
+                self._end(running)  # who is refused takes no place from others
+                await self._refusals.pace()
             raise
         finally:
-            running.dead = True
             enclosing.call = None
             if running.error is not None:
                 task.uncancel()
-            calls.discard(running)
-            self._bytes -= call.size
-            if self._idle is not None and not calls:
-                self._idle.set()
+            self._end(running)
             if self._on_execution is not None:
                 self._on_execution(call.tool, monotonic() - now)
+
+    def _end(self, running: _Running) -> None:
+        if not running.dead:
+            running.dead = True
+            self._calls.discard(running)
+            self._bytes -= running.call.size
+            if self._idle is not None and not self._calls:
+                self._idle.set()
+
+    def _limit(self, tool: str, places: int) -> ToolLimit:
+        limit = self._limited.get(tool)
+        if limit is None or limit.places != places:  # the code of a tool can be exchanged
+            limit = self._limited[tool] = ToolLimit(places, self._limits.queue_size, self._on_wait)
+        return limit
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def _refuse(self, call: ToolCall) -> None:
+    async def _refuse(self, call: ToolCall) -> None:
         """Raises what keeps a call from starting. One call over the limit of bytes is let in if it is alone. While the
         server stops, calls inside running ones are part of what it waits for."""
         limits = self._limits
@@ -151,10 +178,11 @@ class Dispatcher:
             why = f"requests of {limits.max_bytes} bytes are in work (--max-in-flight-bytes)"
         else:
             return
+        await self._refusals.pace()
         raise BridgeError(
             Code.RESOURCE_EXHAUSTED,
             f"tool {call.tool!r} was not started: {why}; try again later",
-            reason="SERVER_BUSY",
+            reason=SERVER_BUSY,
             details=ErrorDetails(retry_after=0.1),
         )
 

@@ -7,6 +7,7 @@ msgspec: validated, converted to the annotated types, every violation with its p
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -23,17 +24,29 @@ from bridge.variable_exchange import MAX_NAMES
 from bridge.variables import check_name
 from bridge.violations import refuse
 
-__all__ = ["IN_PROCESSES", "ISOLATIONS", "NAME", "Parameter", "Tool", "ToolOptions", "inspect_tool", "tool"]
+__all__ = [
+    "ELSEWHERE",
+    "IN_PROCESSES",
+    "ISOLATIONS",
+    "NAME",
+    "Parameter",
+    "Tool",
+    "ToolOptions",
+    "inspect_tool",
+    "tool",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 """What a tool may be called."""
-ISOLATIONS = ("inline", "thread", "process", "call")
+ISOLATIONS = ("inline", "thread", "process", "call", "ray")
 """Where a tool can run: on the event loop; in a thread, in a worker process, each its own for the time of the call; in
-a process that has run nothing before and ends with the call."""
+a process that has run nothing before and ends with the call; in a worker process on a Ray cluster."""
 IN_PROCESSES = frozenset({"process", "call"})
-"""Those that are not in the server's own process."""
+"""Those that are in processes which the server starts."""
+ELSEWHERE = IN_PROCESSES | {"ray"}
+"""Those that are not in the server's own process: async tools and plain ones can run there."""
 
 _MARK = "__bridge_tool__"
 _EMPTY = inspect.Parameter.empty
@@ -50,6 +63,8 @@ class ToolOptions(msgspec.Struct, frozen=True):
     collect: bool = False
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     reads: Sequence[str] = ()
+    max_concurrency: int | None = None
+    resources: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 @overload
@@ -67,6 +82,8 @@ def tool(
     collect: bool = False,
     metadata: Mapping[str, str] | None = None,
     reads: Sequence[str] = (),
+    max_concurrency: int | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -82,6 +99,8 @@ def tool(
     collect: bool = False,
     metadata: Mapping[str, str] | None = None,
     reads: Sequence[str] = (),
+    max_concurrency: int | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> Any:
     """Makes a method of an ``Adapter`` a tool. Usable as ``@tool`` and as ``@tool(...)``.
 
@@ -89,7 +108,7 @@ def tool(
         name: name for callers; the method's own by default.
         isolation: ``"inline"`` runs on the event loop (the default of ``async def``, must not block), ``"thread"`` in a
             thread (the default of ``def``), ``"process"`` in a worker process that can be killed, ``"call"`` in a
-            process of its own.
+            process of its own, ``"ray"`` on a Ray cluster.
         timeout: seconds after which the server ends a call, whatever the caller's deadline.
         idempotent: calling it twice does the same as once, so clients may retry a call that failed half-way.
         read_only: it only looks. Implies nothing else.
@@ -97,8 +116,23 @@ def tool(
         metadata: free text for those who list tools.
         reads: names of session variables that the tool is going to read: they are fetched in one round trip before it
             starts, if the call has a session. Reading them then costs next to nothing.
+        max_concurrency: most calls of it at once in a server, wherever they run; others wait. Calls inside other calls
+            do not: they come on top. ``None``: no limit of its own.
+        resources: what a worker needs of a node of the Ray cluster: ``num_cpus`` (1 by default), ``num_gpus``,
+            ``memory`` (bytes), and the cluster's own names. Without meaning elsewhere.
     """
-    options = ToolOptions(name, isolation, timeout, idempotent, read_only, collect, dict(metadata or {}), reads)
+    options = ToolOptions(
+        name,
+        isolation,
+        timeout,
+        idempotent,
+        read_only,
+        collect,
+        dict(metadata or {}),
+        reads,
+        max_concurrency,
+        dict(resources or {}),
+    )
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         setattr(function, _MARK, options)
@@ -221,8 +255,26 @@ def _check_options(where: str, options: ToolOptions, isolation: str, *, is_async
         )
     if options.timeout is not None and not options.timeout > 0:
         _bad(where, "timeout must be more than 0 seconds")
+    most = options.max_concurrency
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        _bad(where, f"max_concurrency is a number of calls from 1 on, and {most!r:.140} is not")
     if options.collect and not streaming:
         _bad(where, "collect=True is for tools that yield")
+    _check_resources(where, options)
+
+
+def _check_resources(where: str, options: ToolOptions) -> None:
+    if options.resources and options.isolation not in (None, "ray"):
+        _bad(where, f"resources are for isolation='ray', and it has {options.isolation!r}")
+    for name, amount in options.resources.items():
+        if not isinstance(name, str) or not _is_amount(amount):
+            _bad(where, f"resources has {name!r:.140}: {amount!r:.140}, and it takes names and numbers from 0 on")
+        if name in ("CPU", "GPU"):
+            _bad(where, f"resources has {name!r}, which is called 'num_{name.lower()}s' here")
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _reads(where: str, reads: Sequence[str]) -> tuple[str, ...]:

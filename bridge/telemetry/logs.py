@@ -40,10 +40,13 @@ _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The extra fields of a record as they may be shown, with the id of the current trace if there is one."""
+    """The extra fields of a record as they may be shown, with the id of the current trace if there is one.
+
+    Names with a leading underscore are what a library notes for itself.
+    """
     fields: dict[str, Any] = {}
     for name, value in record.__dict__.items():
-        if name not in _STANDARD:
+        if name not in _STANDARD and not name.startswith("_"):
             fields[name] = REDACTED if _is_secret(name) else _shown(value)
     if "trace_id" not in fields and (trace_id := propagation.trace_id()):
         fields["trace_id"] = trace_id

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.telemetry.spans import Tracing
 
-__all__ = ["TRACE_HEADERS", "CallSpan", "client_span", "outgoing", "sdk_active", "trace_id", "tracer"]
+__all__ = ["TRACE_HEADERS", "CallSpan", "client_span", "outgoing", "sdk_active", "trace_id", "trace_of", "tracer"]
 
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 """The headers that are passed through, in lower case."""
@@ -70,7 +70,12 @@ def trace_id(incoming: Headers = _NOTHING) -> str:
         current = _tracing().current_trace_id()
         if current:
             return current
-    parts = incoming.get("traceparent", "").split("-", 3)
+    return trace_of(incoming)
+
+
+def trace_of(headers: Headers) -> str:
+    """Id of the trace that headers tell of; empty if they tell of none."""
+    parts = headers.get("traceparent", "").split("-", 3)
     # version-traceid-parentid-flags; anything of another shape is not a trace (W3C Trace Context, 3.2.2).
     return parts[1] if len(parts) == 4 and len(parts[1]) == 32 and set(parts[1]) <= _HEX else ""
 

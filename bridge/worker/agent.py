@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, NoReturn
@@ -22,17 +22,23 @@ from bridge.call import NO_VALUE, ToolCall
 from bridge.call import Chunk as ToolChunk
 from bridge.call_path import ENCLOSING, Enclosing
 from bridge.errors import BridgeError, Code, ErrorDetails
+from bridge.executors.base import Executor
 from bridge.executors.inline import InlineExecutor
 from bridge.executors.thread import ThreadExecutor
 from bridge.hosts.grpc import GrpcHost
 from bridge.invocation import ErrorPolicy, Invocation
-from bridge.registry import Registry
+from bridge.registry import Entry, Registry
+from bridge.runtime.shared import Memory
 from bridge.session import SessionContext
 from bridge.status import to_status
 from bridge.tool_messages import message_too_large, pack_chunk, pack_result, read_call, unsupported_result
-from bridge.worker import frames
+from bridge.tool_specs import pack_tools
+from bridge.v1.bridge_pb2 import ExecuteToolRequest
+from bridge.worker import frames, lending
 from bridge.worker.connection import Connection
+from bridge.worker.lending import viewed
 from bridge.worker.logs import CURRENT_CALL, PipeHandler, installed
+from bridge.worker.main_thread import MainThread
 from bridge.worker.pipe_channel import OpenQuestions, PipeChannel
 
 __all__ = ["Agent", "run"]
@@ -52,31 +58,38 @@ TERMINATED = 128 + signal.SIGTERM
 log = logging.getLogger("bridge.worker")
 
 
-def run(sock: socket.socket, adapters: Sequence[type]) -> NoReturn:
+def run(sock: socket.socket, registry: Registry) -> NoReturn:
     """Runs a worker in a process of its own, which ends with it.
 
     Args:
         sock: its end of the pipe.
-        adapters: adapter classes.
+        registry: the tools.
     """
-    code = 1
+    main_thread = MainThread()
     try:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        code = loop.run_until_complete(_run(sock, adapters))
+        main_thread.live(_run(sock, registry, main_thread))
     except BaseException:  # noqa: BLE001 - the process ends, and says why
         _last_words(traceback.format_exc())
-    # Threads of tools that do not end must not keep the process, nor may what was registered before the fork run.
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001, S110 - closed, or nobody reads it
-            pass
+    _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. Threads of tools that do not end must not keep it, nor may what was registered before the fork
+    run."""
+    _flush()
     os._exit(code)
 
 
-async def _run(sock: socket.socket, adapters: Sequence[type]) -> int:
-    agent = Agent(adapters, _orphaned)
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001, S110 - closed, not there, or nobody reads it
+            pass
+
+
+async def _run(sock: socket.socket, registry: Registry, main_thread: MainThread) -> None:
+    agent = Agent(registry, _orphaned, main_thread)
     loop = asyncio.get_running_loop()
 
     def terminate() -> None:
@@ -84,7 +97,7 @@ async def _run(sock: socket.socket, adapters: Sequence[type]) -> int:
         loop.call_later(2 * STOP_TIME, os._exit, TERMINATED)
 
     loop.add_signal_handler(signal.SIGTERM, terminate)
-    return await agent.serve(sock)
+    _leave(await agent.serve(sock))  # from here: the main thread may have a tool that does not end
 
 
 def _orphaned(error: BaseException | None) -> None:
@@ -108,7 +121,7 @@ def _last_words(text: str) -> None:
 class _Running:
     """A call that has not been answered."""
 
-    __slots__ = ("context", "credit", "error", "has_begun", "id", "sequence", "task")
+    __slots__ = ("context", "credit", "error", "has_begun", "id", "is_batched", "sequence", "task")
 
     def __init__(self, number: int) -> None:
         self.id = number
@@ -118,6 +131,8 @@ class _Running:
         self.credit = asyncio.Semaphore(frames.CREDIT)
         """Chunks that may be sent."""
         self.sequence = 0
+        self.is_batched = False
+        """Its chunks come several at once, while the tool goes on anyway. Those of others are sent before it does."""
         self.error: BridgeError | None = None
         """Why the worker itself has cancelled it."""
 
@@ -133,20 +148,26 @@ class Agent:
     """Runs calls for the server at the other end of a pipe.
 
     Args:
-        adapters: adapter classes.
+        registry: the tools.
         orphaned: called when the pipe has ended, with the error, if it was one; need not return.
+        main_thread: what runs the event loop, if it can run plain tools, too.
     """
 
-    def __init__(self, adapters: Sequence[type], orphaned: Callable[[BaseException | None], object]) -> None:
-        self._adapters = adapters
+    def __init__(
+        self,
+        registry: Registry,
+        orphaned: Callable[[BaseException | None], object],
+        main_thread: MainThread | None = None,
+    ) -> None:
+        self._registry = registry
         self._orphaned = orphaned
         self._settings = frames.Settings()
         self._policy = ErrorPolicy()
         self._inline = InlineExecutor()
         self._threads = ThreadExecutor(THREADS, 0)
+        self._main_thread = main_thread
         self._calls: dict[int, _Running] = {}
         self._questions = OpenQuestions(self._send)
-        self._registry: Registry
         self._connection: Connection
         self._log: PipeHandler
         self._stopping = self._terminated = self._closing = False
@@ -160,6 +181,7 @@ class Agent:
             frames.Answer: self._questions.answered,
             frames.AnswerEnd: self._questions.answered,
             frames.Settings: self._configure,
+            frames.Ping: self._ping,
             frames.Shutdown: self._drain,
         }
 
@@ -170,6 +192,8 @@ class Agent:
             self._configure(self._settings)
             code = await self._live()
         await self._threads.aclose()
+        if self._main_thread is not None:
+            await self._main_thread.aclose()
         self._closing = True
         self._connection.close()
         try:
@@ -182,9 +206,11 @@ class Agent:
     async def _live(self) -> int:
         is_ready = False
         try:
-            self._registry = Registry(self._adapters)
+            before = asyncio.all_tasks()
             async with self._registry.open():
-                self._send(frames.Ready(os.getpid()))
+                if asyncio.all_tasks() != before:
+                    self._main_thread = None  # what an adapter does on the loop stays in one thread
+                self._send(frames.Ready(os.getpid(), pack_tools(self._registry.tools)))
                 is_ready = True
                 await self._idle.wait()
         except asyncio.CancelledError:
@@ -237,6 +263,9 @@ class Agent:
         self._questions.max_bytes = settings.max_message_bytes
         logging.getLogger().setLevel(settings.log_level.upper())
 
+    def _ping(self, frame: frames.Ping) -> None:
+        self._send(frames.Pong(frame.id))
+
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def _begin(self, frame: frames.Call) -> None:
@@ -246,7 +275,8 @@ class Agent:
             self._send(frames.Error(frame.id, _status(error)))
             return
         running = self._calls[frame.id] = _Running(frame.id)
-        running.task = asyncio.get_running_loop().create_task(self._run(frame, running))
+        memory = self._connection.claim()
+        running.task = asyncio.get_running_loop().create_task(self._run(frame, running, memory))
 
     def _cancel(self, frame: frames.Cancel) -> None:
         running = self._calls.get(frame.id)
@@ -264,44 +294,63 @@ class Agent:
             for _ in range(frame.chunks):
                 running.credit.release()
 
-    async def _run(self, frame: frames.Call, running: _Running) -> None:
+    async def _run(self, frame: frames.Call, running: _Running, memory: Memory | None) -> None:
         running.has_begun = True
         answer: frames.Result | frames.Error
+        fd = -1
         try:
-            answer = frames.Result(frame.id, await self._execute(frame, running))
+            response, fd, shared = await self._execute(frame, running, memory)
+            answer = frames.Result(frame.id, response, shared)
         except BaseException as error:  # noqa: BLE001 - a cancel, too, is answered
             failure = _cancelled() if isinstance(error, asyncio.CancelledError) else error
             answer = frames.Error(frame.id, _status(running.error or failure))
-        self._answer(running, answer)
+        self._answer(running, answer, fd)
 
-    def _answer(self, running: _Running, answer: frames.Result | frames.Error) -> None:
+    def _answer(self, running: _Running, answer: frames.Result | frames.Error, fd: int = -1) -> None:
         """Answers a call whose tool is dead."""
         del self._calls[running.id]
-        self._log.send_waiting()  # what a call has logged goes before its answer
-        self._send(answer)
+        _flush()  # what a call has printed and logged goes before its answer
+        self._log.send_waiting()
+        self._connection.send(answer, fd)
         self._look()
 
-    async def _execute(self, frame: frames.Call, running: _Running) -> bytes:
+    async def _execute(self, frame: frames.Call, running: _Running, memory: Memory | None) -> tuple[bytes, int, int]:
         CURRENT_CALL.set(frame.id)
-        call = self._tool_call(frame, running)
+        request, arguments = await lending.read(memory, partial(read_call, frame.request, self._views))
+        call = self._tool_call(frame, running, request, arguments)
         entry = self._registry[call.tool]
         context = running.context = SessionContext(call, asyncio.get_running_loop(), _task=running.task)
         enclosing = Enclosing(call, context.cancelled)
         ENCLOSING.set(enclosing)  # never reset: the task ends with the call
-        executor = self._inline if entry.tool.is_async else self._threads
+        running.is_batched = not entry.tool.is_async
+        executor = self._executor(entry)
         try:
             value = await executor.run(Invocation(entry, call, context, self._policy))
-            return b"" if value is NO_VALUE else self._checked(call.tool, _pack(call.tool, value))
+            if value is NO_VALUE:
+                return b"", -1, 0
+            return await self._packed(call.tool, value, partial(_pack, call.tool, value))
         except BaseException as error:
             context.cancelled.set()
             if call.streaming and isinstance(error, BridgeError) and error.reason == "UNSUPPORTED_VALUE":
                 raise unsupported_result(call.tool, error) from error
             raise
         finally:
-            enclosing.call = None
+            enclosing.call = running.context = None  # no circle keeps large arguments
 
-    def _tool_call(self, frame: frames.Call, running: _Running) -> ToolCall:
-        request, arguments = read_call(frame.request)
+    def _executor(self, entry: Entry) -> Executor:
+        if entry.tool.is_async:
+            return self._inline
+        if self._main_thread is not None and self._main_thread.is_free:
+            return self._main_thread
+        return self._threads
+
+    def _views(self, tool: str) -> frozenset[str]:
+        """Parameters that take a ``memoryview``."""
+        return viewed(self._registry[tool].tool.arguments_type)
+
+    def _tool_call(
+        self, frame: frames.Call, running: _Running, request: ExecuteToolRequest, arguments: dict[str, Any]
+    ) -> ToolCall:
         call = ToolCall(
             tool=request.tool_name,
             arguments=arguments,
@@ -323,10 +372,16 @@ class Agent:
         """Sends a chunk when there is room for it; returns when it is on its way."""
         if chunk.value is not NO_VALUE:
             await running.credit.acquire()
-        message = self._checked(tool, pack_chunk(chunk, running.sequence, final=False))
+        sequence = running.sequence
         running.sequence += 1
-        self._send(frames.Chunk(running.id, message))
+        message, fd, shared = await self._packed(tool, chunk.value, partial(pack_chunk, chunk, sequence, final=False))
+        send = self._connection.send_later if running.is_batched else self._connection.send
+        send(frames.Chunk(running.id, message, shared), fd)
         await self._connection.drain()
+
+    async def _packed(self, tool: str, value: Any, make: Callable[[], bytes]) -> tuple[bytes, int, int]:
+        limit = self._settings.max_shared_bytes
+        return await lending.pack(lambda: self._checked(tool, make()), (value,), limit, f"tool {tool!r}")
 
     def _checked(self, tool: str, message: bytes) -> bytes:
         limit = self._settings.max_message_bytes

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import time
+from collections.abc import Mapping
+
+from bridge.call import Headers, ToolCall
+from bridge.telemetry.propagation import trace_of
+from bridge.worker.journal import Journal
 
 __all__ = ["Allowance", "Output"]
 
@@ -50,12 +56,19 @@ class Output:
     Args:
         fd: the end to read; closed by ``close``.
         pid: the worker, for logs.
+        journal: where all that it prints goes, too.
     """
 
-    def __init__(self, fd: int, pid: int) -> None:
+    def __init__(self, fd: int, pid: int, journal: Journal | None = None) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._fields: dict[str, object] = {"pid": pid}
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._pid = pid
+        self._journal = journal
+        self._call: tuple[int, ToolCall, Headers] | None = None
+        self._fields: dict[str, object] | None = None
+        """Made when they are asked for: most calls print nothing."""
         self._tail = bytearray()
         self._line = b""
         """The begin of a line whose end has not come."""
@@ -65,15 +78,40 @@ class Output:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._read)
 
-    def begin(self, tool: str) -> None:
-        """What comes from here on belongs to a call."""
-        self._fields["tool"] = tool
+    def begin(self, number: int, request: ToolCall, headers: Headers) -> None:
+        """What comes from here on belongs to a call.
+
+        Args:
+            number: the call's.
+            request: the call.
+            headers: what the worker gets of the call's; they tell of its trace.
+        """
+        self._call, self._fields = (number, request, headers), None
         self._tail.clear()
 
     def end(self) -> None:
-        """The call is over."""
-        self._fields.pop("tool", None)
+        """The call is over. What it has printed is in the pipe before its answer is: so it is read now, and nobody
+        else's."""
+        if self._fd >= 0 and self._poll.poll(0):
+            self.drain()
+        self._end_line()
         self._tell_refused()
+        self._call = self._fields = None
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """What tells in a log whose lines they are: the process, and of a call the tool, the number in this process,
+        and its session and trace if it has them."""
+        if self._fields is None:
+            self._fields = {"pid": self._pid}
+            if self._call is not None:
+                number, request, headers = self._call
+                self._fields |= {"tool": request.tool, "call": number}
+                if request.session_id:
+                    self._fields["session_id"] = request.session_id
+                if trace := trace_of(headers):
+                    self._fields["trace_id"] = trace
+        return self._fields
 
     def drain(self) -> None:
         """Reads what is there."""
@@ -106,6 +144,8 @@ class Output:
         if not data:
             self._stop()
             return False
+        if self._journal is not None:
+            self._journal.write(data)
         self._tail += data
         if len(self._tail) > KEPT_BYTES:
             del self._tail[:-KEPT_BYTES]
@@ -132,13 +172,13 @@ class Output:
 
     def _log(self, line: bytes) -> None:
         if line:
-            log.info("%s", line[:LINE_BYTES].decode("utf-8", "replace"), extra=self._fields)
+            log.info("%s", line[:LINE_BYTES].decode("utf-8", "replace"), extra=self.fields)
 
     def _tell_refused(self) -> None:
         refused, self.allowance.refused = self.allowance.refused, 0
         self._told = self._loop.time()
         if refused:
-            log.warning("%d lines of a worker were too many to log", refused, extra=self._fields)
+            log.warning("%d lines of a worker were too many to log", refused, extra=self.fields)
 
     def _stop(self) -> None:
         self._loop.remove_reader(self._fd)

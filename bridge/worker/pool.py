@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from bridge.call import ToolCall
 from bridge.call_path import is_nested
 from bridge.errors import BridgeError, Code, ErrorDetails
-from bridge.executors._queue import check_queue
-from bridge.invocation import Invocation
+from bridge.executors._queue import OnWait, Queue
+from bridge.worker.frames import NOT_PLACED
 from bridge.worker.memory import tree_rss
-from bridge.worker.process import Worker
+from bridge.worker.process import NotTaken, Worker
 from bridge.worker.restarts import Restarts
 
 __all__ = ["Pool", "PoolLimits"]
@@ -42,6 +42,10 @@ class PoolLimits(msgspec.Struct, frozen=True):
     """Seconds after which it is."""
     max_rss: int = 0
     """Bytes of memory after which it is, together with the processes it has started."""
+    idle: float = 0.0
+    """Seconds without a call after which it ends."""
+    option: str = "--workers"
+    """What sets how many there may be, for messages."""
 
 
 class Pool:
@@ -59,47 +63,56 @@ class Pool:
         spawn: Callable[[], Awaitable[Worker]],
         limits: PoolLimits,
         *,
-        on_wait: Callable[[str, float], None] | None = None,
+        on_wait: OnWait | None = None,
         on_health: Callable[[bool], None] | None = None,
     ) -> None:
-        self._spawn, self._limits = spawn, limits
-        self._on_wait, self._on_health = on_wait, on_health
+        self._spawn, self._limits, self._on_health = spawn, limits, on_health
+        self._queue: Queue[Worker] = Queue(
+            "worker",
+            limits.option,
+            places=limits.workers,
+            limit=limits.queue_size,
+            take_back=self._hand_on,
+            on_wait=on_wait,
+        )
         self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
         """All that are not reaped."""
         self._starts: set[asyncio.Task[None]] = set()
-        self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._restarts = Restarts()
         self._quarantine: asyncio.TimerHandle | None = None
         self._is_quarantined = False
         self._is_closing = False
-        self._hold = 0.0
-        """Seconds a call keeps its worker, as a moving average."""
 
-    async def start(self) -> None:
-        """Starts a worker. Raises ``BridgeError`` if it cannot: there is something wrong with an adapter."""
+    async def start(self) -> bytes:
+        """Starts a worker; the tools it says it has. Raises ``BridgeError`` if it cannot: there is something wrong with
+        an adapter."""
         worker = await self._spawn()
         self._adopt(worker)
-        self._idle.append(worker)
+        self._rest(worker)
+        return worker.tools
 
-    async def run(self, invocation: Invocation) -> Any:
-        """Runs an invocation in a worker. Raises what ``Worker.run`` does, and what proves that the tool did not run:
-        RESOURCE_EXHAUSTED, reason ``SERVER_BUSY``, or UNAVAILABLE, reason ``WORKER_QUARANTINED`` or
-        ``WORKER_START_FAILED``."""
-        worker = self._take_idle() or await self._wait(invocation)
-        since = time.monotonic()
-        try:
-            return await worker.run(invocation)
-        finally:
-            self._hold += 0.2 * (time.monotonic() - since - self._hold)
-            self._release(worker)
+    async def run(self, call: ToolCall) -> Any:
+        """Runs a call in a worker. Raises what ``Worker.run`` does, and what proves that the tool did not run:
+        RESOURCE_EXHAUSTED, reason ``SERVER_BUSY``, UNAVAILABLE, reason ``WORKER_QUARANTINED`` or
+        ``WORKER_START_FAILED``, or of reason ``NOT_PLACED``."""
+        while True:
+            worker = self._take_idle() or await self._wait(call)
+            since = time.monotonic()
+            try:
+                return await worker.run(call)
+            except NotTaken:
+                pass  # the next one may
+            finally:
+                self._queue.note(time.monotonic() - since)
+                self._release(worker)
 
     async def aclose(self) -> None:
         """Ends all workers; those that run a call, too."""
         self._is_closing = True
         if self._quarantine is not None:
             self._quarantine.cancel()
-        self._refuse_all(BridgeError(Code.UNAVAILABLE, "the server is stopping", reason="SHUTDOWN"))
+        self._queue.fail_all(BridgeError(Code.UNAVAILABLE, "the server is stopping", reason="SHUTDOWN"))
         self._idle.clear()
         for start in tuple(self._starts):
             start.cancel()
@@ -117,38 +130,18 @@ class Pool:
             worker.shut_down()
         return None
 
-    async def _wait(self, invocation: Invocation) -> Worker:
-        is_first = is_nested(invocation.call)
-        self._check(invocation, is_first)
-        since = time.monotonic()
-        waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        if is_first:
-            self._waiting.appendleft(waiter)
-            self._start_one()
-        else:
-            self._waiting.append(waiter)
-            self._grow()
-        try:
-            worker = await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._hand_on(waiter.result())  # handed over in the same turn as the cancel
-            elif waiter in self._waiting:  # else a worker came free in the same turn and passed over it
-                self._waiting.remove(waiter)
-            raise
-        if self._on_wait is not None:
-            self._on_wait(invocation.entry.tool.name, time.monotonic() - since)
-        return worker
-
-    def _check(self, invocation: Invocation, is_first: bool) -> None:
-        """Refuses a call that would wait in vain, or for too long."""
+    async def _wait(self, call: ToolCall) -> Worker:
+        is_first = is_nested(call)
         if self._is_quarantined:
             raise self._quarantined()
-        size = self._limits.workers
-        if is_first or self._count < size:
-            return
-        waiting = len(self._waiting)
-        check_queue(invocation, "worker", places=size, hold=self._hold, waiting=waiting, limit=self._limits.queue_size)
+        if not is_first and self._count >= self._limits.workers:
+            self._queue.check(call)
+        turn = self._queue.join(first=is_first)
+        if is_first:
+            self._start_one()
+        else:
+            self._grow()
+        return await self._queue.wait(call, turn)
 
     def _release(self, worker: Worker) -> None:
         if worker.usable:
@@ -159,15 +152,23 @@ class Pool:
             self._hand_on(worker)
 
     def _hand_on(self, worker: Worker) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(worker)
-                return
+        if self._queue.hand_on(worker):
+            return
         if self._are_too_many() or self._is_closing:
             worker.shut_down()
         else:
-            self._idle.append(worker)
+            self._rest(worker)
+
+    def _rest(self, worker: Worker) -> None:
+        self._idle.append(worker)
+        if self._limits.idle:
+            asyncio.get_running_loop().call_later(self._limits.idle, self._retire, worker, worker.calls)
+
+    def _retire(self, worker: Worker, calls: int) -> None:
+        """Ends a worker that has had no call since then."""
+        if worker in self._idle and worker.calls == calls:
+            self._idle.remove(worker)
+            worker.shut_down()
 
     def _is_old(self, worker: Worker) -> bool:
         ttl = self._limits.ttl
@@ -194,7 +195,7 @@ class Pool:
 
     def _grow(self) -> None:
         """Starts workers for those who wait, as many as are allowed."""
-        while len(self._starts) < len(self._waiting) and self._count < self._limits.workers:
+        while len(self._starts) < len(self._queue) and self._count < self._limits.workers:
             self._start_one()
 
     def _start_one(self) -> None:
@@ -237,11 +238,11 @@ class Pool:
     def _failed_to_start(self, error: Exception) -> None:
         trace = None if isinstance(error, BridgeError | OSError) else error
         log.error("a worker could not be started: %s", error, exc_info=trace)
-        self._note_death(at_start=True)
-        if self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(self._start_failed())
+        if isinstance(error, BridgeError) and error.reason == NOT_PLACED:
+            self._queue.fail(error)
+        else:
+            self._note_death(at_start=True)
+            self._queue.fail(self._start_failed())
         self._grow()
 
     def _start_failed(self) -> BridgeError:
@@ -262,7 +263,7 @@ class Pool:
             # Nobody calls what is not healthy, so a worker is tried without a call.
             self._quarantine = asyncio.get_running_loop().call_later(seconds, self._start_one)
             self._set_quarantined(True)
-            self._refuse_all(self._quarantined())
+            self._queue.fail_all(self._quarantined())
 
     def _set_quarantined(self, is_quarantined: bool) -> None:
         was, self._is_quarantined = self._is_quarantined, is_quarantined
@@ -278,9 +279,3 @@ class Pool:
             reason="WORKER_QUARANTINED",
             details=ErrorDetails(retry_after=max(0.1, left)),
         )
-
-    def _refuse_all(self, error: BridgeError) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)

@@ -8,27 +8,29 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Self
 
-from bridge.call import time_remaining
+from bridge.call import ToolCall, time_remaining
 from bridge.call_path import CALL_PATH, path_below
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope
-from bridge.invocation import Invocation
 from bridge.status import read_status
-from bridge.telemetry.propagation import TRACE_HEADERS, outgoing, trace_id
+from bridge.telemetry.propagation import TRACE_HEADERS, outgoing
 from bridge.tool_messages import pack_call
-from bridge.worker import frames
+from bridge.worker import frames, lending
 from bridge.worker.connection import Connection
-from bridge.worker.obituary import died, with_output
+from bridge.worker.journal import Journal
+from bridge.worker.obituary import died, excerpt, with_output
 from bridge.worker.output import Output
+from bridge.worker.pulse import Pulse
 from bridge.worker.questions import Questions
 from bridge.worker.running import RunningCall
 
 if TYPE_CHECKING:
     from bridge.worker.nursery import Newborn
 
-__all__ = ["Worker"]
+__all__ = ["NotTaken", "Worker"]
 
 TERM_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
@@ -42,8 +44,18 @@ FRAME_MARGIN = 1024 * 1024
 log = logging.getLogger("bridge.worker")
 _tool_log = logging.getLogger("bridge.tool")
 
-_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-"""Attributes that records have by themselves."""
+
+@lru_cache(maxsize=1)
+def _attributes(factory: Callable[..., logging.LogRecord]) -> frozenset[str]:
+    """Attributes that records have by themselves, also those of a library with a record factory of its own."""
+    return frozenset(vars(factory("", 0, "", 0, "", (), None))) | {"message", "asctime"}
+
+
+class NotTaken(BridgeError):
+    """A worker has died before it got the call, which is still to be run."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(Code.UNAVAILABLE, f"worker {pid} died before it got the call", reason="WORKER_DIED")
 
 
 class Worker:
@@ -53,20 +65,35 @@ class Worker:
         newborn: the process, as its nursery has made it.
         kill: sends a signal to the group of a process.
         grace: seconds a cancelled tool has to end before it is killed.
+        redact: hide what it printed from the callers of a worker that died.
+        journal: where all that it prints and logs goes, too; what it printed at last is then a note of its errors.
     """
 
-    def __init__(self, newborn: Newborn, kill: Callable[[int, int], None], grace: float) -> None:
+    def __init__(
+        self,
+        newborn: Newborn,
+        kill: Callable[[int, int], None],
+        grace: float,
+        *,
+        redact: bool = False,
+        journal: Journal | None = None,
+    ) -> None:
         self.pid = newborn.pid
         self.exited = newborn.exited
         """Done when the process is reaped: how it ended."""
         self.since = time.monotonic()
         self.calls = 0
         """Calls it was given."""
+        self.tools = b""
+        """``bridge.v1.ListToolsResponse``: what it can run; there when it was started."""
         self.is_ending = False
         """Whether it is to end: its death will be none of its own."""
-        self._kill, self._grace = kill, grace
-        self._output = Output(newborn.output, newborn.pid)
+        self._kill, self._grace, self._redact = kill, grace, redact
+        self._journal = journal
+        self._output = Output(newborn.output, newborn.pid, journal)
+        self._pulse = Pulse(self._send_ping, self._on_pulse)
         self._connection: Connection
+        self._max_shared = 0
         self._questions: Questions
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._numbers = itertools.count(1)
@@ -87,19 +114,22 @@ class Worker:
         *,
         grace: float = 1.0,
         timeout: float = 30.0,
-    ) -> Worker:
+        journal: Journal | None = None,
+    ) -> Self:
         """A worker that takes calls.
 
         Raises ``BridgeError``: what an adapter's lifespan failed with; UNAVAILABLE, reason ``WORKER_DIED``;
         DEADLINE_EXCEEDED, reason ``WORKER_START_TIMEOUT``, after ``timeout`` seconds. No process is left then.
         """
-        worker = cls(newborn, kill, grace)
+        worker = cls(newborn, kill, grace, redact=settings.redact, journal=journal)
+        worker._max_shared = settings.max_shared_bytes
         worker._connection = await Connection.open(
             newborn.sock,
             frames.FromWorker,
             settings.max_message_bytes + FRAME_MARGIN,
             worker._on_message,
             worker._on_lost,
+            settings.max_shared_bytes,
         )
         worker._questions = Questions(worker._connection)
         newborn.exited.add_done_callback(lambda _: worker._begin_burial())
@@ -112,50 +142,79 @@ class Worker:
             await worker.shut_down()
             if isinstance(error, TimeoutError):
                 raise with_output(_too_late(worker.pid, timeout), worker._output.tail()) from None
+            worker._note_output(error)
             raise
         return worker
 
     @property
     def usable(self) -> bool:
         """Whether it can be given a call."""
-        return self._burial is None and not self.is_ending
+        return self._burial is None and not self.is_ending and self._connection.is_open
+
+    @property
+    def is_unresponsive(self) -> bool:
+        """Whether it runs a call and does not hear what it is told: something holds its interpreter, or blocks its
+        event loop. It may end by itself."""
+        return self._pulse.is_silent
+
+    async def ping(self, timeout: float) -> bool:
+        """Whether it answers within so many seconds, whatever it runs."""
+        return self.usable and await self._pulse.ping(timeout)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    async def run(self, invocation: Invocation) -> Any:
-        """Runs an invocation. After a cancel it returns when the worker has answered or is reaped.
+    async def run(self, request: ToolCall) -> Any:
+        """Runs a call. After a cancel it returns when the worker has answered or is reaped.
 
         Raises ``BridgeError``: what the tool raised; UNAVAILABLE, reason ``WORKER_DIED``, if the worker dies first;
-        DATA_LOSS, reason ``BAD_FRAME``, if it talks nonsense.
+        DATA_LOSS, reason ``BAD_FRAME``, if it talks nonsense; ``NotTaken``.
         """
-        call = self._begin(invocation)
+        message, fd, shared = await lending.pack(
+            partial(pack_call, request.tool, request.arguments, request.session_id, request.metadata),
+            request.arguments.values(),
+            self._max_shared,
+            f"a call of tool {request.tool!r}",
+        )
+        call = self._begin(request, message, fd, shared)
         try:
-            return await call.relay(self._connection.send)
+            if not self._connection.is_open:
+                raise NotTaken(self.pid)
+            return await call.relay(self._connection.send, self._misbehaved)
+        except NotTaken:
+            raise
         except BaseException as error:
             if call.end is None:
                 await self._stop(call)
             if error is self._failure:
                 self._output.drain()
-                lines = [] if invocation.errors.redact else self._output.tail()
-                raise with_output(self._failure, lines, invocation.call.tool) from None
+                lines = [] if self._redact else self._output.tail()
+                raise with_output(self._failure, lines, request.tool) from None
+            self._note_output(error)
             raise
         finally:
             self._call = None
+            self._pulse.end()
             self._output.end()
 
-    def _begin(self, invocation: Invocation) -> RunningCall:
-        request = invocation.call
-        message = pack_call(request.tool, request.arguments, request.session_id, request.metadata)
+    def _note_output(self, error: BaseException) -> None:
+        if self._journal is not None and error.__class__ is BridgeError:
+            self._output.drain()
+            if text := excerpt(self._output.tail()):
+                error.add_note(f"it printed at last:\n{text}")
+
+    def _begin(self, request: ToolCall, message: bytes, fd: int, shared: int) -> RunningCall:
         # No other header: credentials of the caller are not the tool's business.
         headers = dict(outgoing(request.headers))
         if path := request.headers.get(CALL_PATH):
             headers[CALL_PATH] = path
         number = self._last_call = next(self._numbers)
-        call = self._call = RunningCall(number, invocation, self._failure)
+        call = self._call = RunningCall(number, request, self._failure)
         self.calls += 1
-        self._output.begin(request.tool)
+        self._output.begin(number, request, headers)
+        self._pulse.begin(number)
         remaining = time_remaining(request.deadline)
-        self._connection.send(frames.Call(number, message, headers, remaining, request.principal, request.streaming))
+        frame = frames.Call(number, message, headers, remaining, request.principal, request.streaming, shared)
+        self._connection.send(frame, fd)
         return call
 
     async def _stop(self, call: RunningCall) -> None:
@@ -175,10 +234,10 @@ class Worker:
     async def _end(self, call: RunningCall) -> None:
         self._connection.send(frames.Cancel(call.id))
         try:
-            async with asyncio.timeout(self._grace):
+            async with asyncio.timeout(0 if self.is_unresponsive else self._grace):
                 await call.wait()
         except TimeoutError:
-            log.warning("worker %d did not end a cancelled call of %s", self.pid, call.invocation.call.tool)
+            log.warning("worker %d did not end a cancelled call of %s", self.pid, call.request.tool)
             self.is_ending = True
             await self._terminate()
         if self._burial is not None:
@@ -193,7 +252,7 @@ class Worker:
                 if call is None or message.id != call.id or call.end is not None:
                     self._misbehaved(f"ended call {message.id}, which was not running")
                 else:
-                    call.ended(message)
+                    call.ended(message, self._connection.claim())
             case frames.Chunk():
                 self._on_chunk(call, message)
             case frames.Ask():
@@ -204,7 +263,10 @@ class Worker:
                 self._questions.credit(message.id, message.answers)
             case frames.Log():
                 self._on_log(call, message)
+            case frames.Pong():
+                self._pulse.answered(message.id)
             case frames.Ready() if not self._ready.done():
+                self.tools = message.tools
                 self._ready.set_result(None)
             case frames.Failed() if not self._ready.done():
                 self._ready.set_exception(read_status(message.status))
@@ -213,7 +275,7 @@ class Worker:
 
     def _on_chunk(self, call: RunningCall | None, message: frames.Chunk) -> None:
         if call is not None and message.id == call.id:
-            problem = call.add(message.chunk)
+            problem = call.add(message.chunk, self._connection.claim())
         elif message.id > self._last_call:
             problem = f"sent a chunk of call {message.id}, which was never made"
         else:
@@ -223,7 +285,7 @@ class Worker:
 
     def _on_ask(self, call: RunningCall | None, ask: frames.Ask) -> None:
         if call is not None and ask.call == call.id:
-            self._questions.ask(ask, call.invocation.call.host, _scope(call.invocation, ask))
+            self._questions.ask(ask, call.request.host, _scope(call.request, ask))
         elif 0 < ask.call <= self._last_call:
             message = "the call has ended: await what a tool asks its host before it returns"
             self._questions.refuse(ask, BridgeError(Code.FAILED_PRECONDITION, message, reason="CALL_ENDED"))
@@ -231,13 +293,27 @@ class Worker:
             self._misbehaved(f"asked on behalf of call {ask.call}, which was never made")
 
     def _on_log(self, call: RunningCall | None, message: frames.Log) -> None:
+        if self._journal is not None:
+            text = f"{logging.getLevelName(message.level)} {message.logger}: {message.message}\n"
+            self._journal.write(text.encode("utf-8", "replace"))
         if _tool_log.isEnabledFor(message.level) and self._output.allowance.take():
-            fields: dict[str, Any] = {key: value for key, value in message.fields.items() if key not in _RECORD}
-            fields |= {"pid": self.pid, "worker_logger": message.logger}
-            if call is not None and message.call == call.id:
-                request = call.invocation.call
-                fields |= {"tool": request.tool, "trace_id": trace_id(request.headers)}
+            taken = _attributes(logging.getLogRecordFactory())
+            fields: dict[str, Any] = {key: value for key, value in message.fields.items() if key not in taken}
+            is_of_call = call is not None and message.call == call.id
+            fields |= self._output.fields if is_of_call else {"pid": self.pid}
+            fields["worker_logger"] = message.logger
             _tool_log.log(message.level, "%s", message.message, extra=fields)
+
+    def _send_ping(self, number: int) -> None:
+        self._connection.send(frames.Ping(number))
+
+    def _on_pulse(self) -> None:
+        problem = (
+            "is unresponsive: the tool holds its interpreter or blocks its event loop; it is killed at the deadline of "
+            "the call, if that does not end before"
+        )
+        what = problem if self.is_unresponsive else "is responsive again"
+        log.warning("worker %d %s", self.pid, what, extra=self._output.fields)
 
     # -- how it ends ---------------------------------------------------------------------------------------------
 
@@ -258,7 +334,7 @@ class Worker:
             await asyncio.wait((self._burial,))
 
     async def _terminate(self) -> None:
-        if not self.exited.done():
+        if not self.exited.done() and not self.is_unresponsive:  # else it would not hear that either
             self._kill(self.pid, signal.SIGTERM)
             await asyncio.wait((self.exited,), timeout=TERM_GRACE)
         if not self.exited.done():
@@ -292,6 +368,7 @@ class Worker:
         if not self.exited.done():
             self.kill()  # it has closed its pipe, and so is of no use
         self._questions.cancel_all()
+        self._pulse.close()
         self._fail(died(self.pid, self.exited.result() if self.exited.done() else None))
         self._connection.close()
         await asyncio.wait((self.exited,))
@@ -307,10 +384,9 @@ class Worker:
             self._call.ended(self._failure)
 
 
-def _scope(invocation: Invocation, ask: frames.Ask) -> CallScope:
+def _scope(request: ToolCall, ask: frames.Ask) -> CallScope:
     """On whose behalf a worker asks: who calls and in which session is known here; its word counts for the way that a
     call has come, and for the time."""
-    request = invocation.call
     headers = {key: value for key, value in ask.headers.items() if key in TRACE_HEADERS}
     path, claimed = path_below(request), ask.headers.get(CALL_PATH, "")
     headers[CALL_PATH] = claimed if claimed.startswith(f"{path},") else path

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.codec import decode
 from bridge.worker import frames
 from bridge.worker.agent import TERMINATED
 from tests.support.worker_pipe import Pipe
@@ -22,23 +23,24 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os, socket, sys
 os.setpgid(0, 0)
+from bridge.registry import Registry
 from bridge.worker.agent import run
-from tests.support.worker_tools import Processes
-run(socket.socket(fileno=int(sys.argv[1])), [Processes])
+from tests.support import worker_tools
+run(socket.socket(fileno=int(sys.argv[1])), Registry([getattr(worker_tools, sys.argv[2])]))
 """
 
-Spawn = Callable[[], Awaitable[tuple[Process, Pipe]]]
+Spawn = Callable[..., Awaitable[tuple[Process, Pipe]]]
 
 
 @pytest.fixture
 async def spawn() -> AsyncIterator[Spawn]:
-    """Starts a worker; gives the process and the server's end of its pipe."""
+    """Starts a worker with an adapter of ``worker_tools``; gives the process and the server's end of its pipe."""
     started: list[tuple[Process, Pipe]] = []
 
-    async def spawn() -> tuple[Process, Pipe]:
+    async def spawn(adapter: str = "Processes") -> tuple[Process, Pipe]:
         ours, theirs = socket.socketpair()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(theirs.fileno()),
+            sys.executable, "-c", PROGRAM, str(theirs.fileno()), adapter,
             cwd=ROOT, pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE,
         )  # fmt: skip
         theirs.close()
@@ -117,3 +119,35 @@ async def test_a_loop_that_crashes_ends_it_with_a_traceback(spawn: Spawn) -> Non
     assert code == 1
     assert "Traceback" in err
     assert "the loop is gone" in err
+
+
+async def test_plain_tools_run_in_the_main_thread_and_can_block_there(spawn: Spawn) -> None:
+    _, pipe = await spawn()
+    assert await pipe.call("runs_in") == ["MainThread", "MainThread"]
+    (chunk,) = [chunk async for chunk in pipe.chunks(pipe.begin("streams_from", streaming=True))]
+    assert decode(chunk.value) == "MainThread"
+    assert await pipe.call("asks_a_loop_of_its_own") == "answer"
+
+
+async def test_plain_tools_have_a_thread_if_a_lifespan_leaves_something_on_the_loop(spawn: Spawn) -> None:
+    _, pipe = await spawn("Restless")
+    (thread,) = {*await pipe.call("runs_in")}
+    assert thread.startswith("bridge-tool-")
+    assert await pipe.call("pid") == await pipe.call("pid_async")
+
+
+async def test_a_ping_is_answered_while_a_plain_tool_runs(spawn: Spawn) -> None:
+    _, pipe = await spawn()
+    number = pipe.begin("stuck", streaming=True)
+    assert isinstance(await pipe.next(number), frames.Chunk)
+    async with asyncio.timeout(5):
+        for ping in (1, 2):
+            pipe.send(frames.Ping(ping))
+            assert await pipe.pongs.get() == ping
+
+
+async def test_two_plain_tools_at_once_do_not_wait_for_each_other(spawn: Spawn) -> None:
+    _, pipe = await spawn()
+    number = pipe.begin("stuck", streaming=True)
+    assert isinstance(await pipe.next(number), frames.Chunk)
+    assert await pipe.call("pid") > 0

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from bridge.call import Headers
 from bridge.engines.base import Authenticate, ServerTls
 from bridge.errors import BridgeError, Code
+from bridge.trusted_files import exposed, read_text
 
 __all__ = [
     "TokenFile",
@@ -35,8 +35,6 @@ __all__ = [
 
 log = logging.getLogger("bridge.security")
 
-MAX_FILE_BYTES = 1024 * 1024
-"""No certificate, key or token file is larger."""
 MIN_TOKEN_LENGTH = 16
 """Characters of a token; `openssl rand -hex 32` makes 64."""
 CHECK_INTERVAL = 0.5
@@ -53,37 +51,7 @@ def _bad_file(path: Path, problem: str) -> BridgeError:
 
 
 def _read(path: Path, what: str, *, secret: bool) -> tuple[str, os.stat_result]:
-    """Text of a small file, and its status at the moment of reading.
-
-    A secret may belong to us or to root. The group may read it only if it is root's: that is how orchestrators and
-    distributions hand a key to a service that is not root.
-    """
-    try:
-        # O_NONBLOCK: opening a FIFO must not wait for somebody to write.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _bad_file(path, f"is no plain file; it has to be {what}")
-            if secret:
-                _check_private(path, what, status)
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise _bad_file(path, f"cannot read {what}: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise _bad_file(path, f"has more than {MAX_FILE_BYTES} bytes; it has to be {what}")
-    try:
-        return content.decode("utf-8"), status
-    except UnicodeDecodeError as error:
-        raise _bad_file(path, f"is not text; it has to be {what}") from error
-
-
-def _check_private(path: Path, what: str, status: os.stat_result) -> None:
-    user = os.geteuid()
-    if status.st_uid not in (0, user):
-        raise _bad_file(path, f"{what} belongs to user {status.st_uid}, who could change it; `chown` it")
-    lent_by_root = status.st_uid == 0 and user != 0
-    if status.st_mode & (0o027 if lent_by_root else 0o077):
-        raise _bad_file(path, f"{what} is open to other users (mode {status.st_mode & 0o777:04o}); `chmod 600` it")
+    return read_text(path, what, reason="SECURITY_FILE", problem=exposed if secret else None)
 
 
 def load_tls(cert: Path, key: Path, client_ca: Path | None = None) -> ServerTls:

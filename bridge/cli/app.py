@@ -13,7 +13,10 @@ from bridge._version import __version__
 from bridge.cli.calls import call, stream
 from bridge.cli.catalog import health, tools
 from bridge.cli.doctor import doctor
+from bridge.cli.env_commands import ENV_COMMANDS
 from bridge.cli.exit_codes import ExitCode
+from bridge.cli.manifest_commands import MANIFEST_COMMANDS
+from bridge.cli.plugin_commands import PLUGIN_COMMANDS
 from bridge.cli.problems import OutputClosed, Reporter, usage_error
 from bridge.cli.project import certs, demo, new
 from bridge.cli.servers import command as server
@@ -38,6 +41,9 @@ COMMANDS: dict[str, tuple[str, Callable[..., int]]] = {
 GROUPS: dict[str, tuple[str, str, dict[str, Callable[..., int]]]] = {
     "session": ("Sessions and variables", "Open, list and close sessions.", SESSION_COMMANDS),
     "var": ("Sessions and variables", "Read, write and watch the variables of a session.", VAR_COMMANDS),
+    "plugins": ("Plugins", "Add, list and check plugins: adapters in interpreters of their own.", PLUGIN_COMMANDS),
+    "manifest": ("Plugins", "Read, convert and describe the manifests of plugins.", MANIFEST_COMMANDS),
+    "env": ("Plugins", "Build the environments that plugins run in.", ENV_COMMANDS),
 }
 """Panel, help and commands of each group, as in ``bridge var get``."""
 

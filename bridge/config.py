@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge import config_checks
 from bridge.errors import BridgeError, FieldViolation
 from bridge.listeners import parse_address
 from bridge.settings import (
@@ -29,6 +30,7 @@ from bridge.settings import (
     refuse,
     settings_of,
     show,
+    tables,
     unknown,
 )
 from bridge.stores import check_store_url, without_password
@@ -42,43 +44,8 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 DAY = 86400.0
 
 
-def _address(text: str) -> str | None:
-    try:
-        parse_address(text)
-    except BridgeError as error:
-        return error.message
-    return None
-
-
-def _optional_address(text: str) -> str | None:
-    return _address(text) if text else None
-
-
-def _target(text: str) -> str | None:
-    """Where a client connects to: gRPC's name resolution may be asked for by its scheme."""
-    return None if text.endswith(".json") else _optional_address(text.removeprefix("dns:///"))
-
-
-def _addresses(texts: tuple[str, ...]) -> str | None:
-    if not texts:
-        return "at least one address is needed"
-    if len(set(texts)) < len(texts):
-        return "an address is there twice"
-    return next((problem for text in texts if (problem := _address(text))), None)
-
-
-def _specs(texts: tuple[str, ...]) -> str | None:
-    return "an adapter is an empty text" if not all(texts) else None
-
-
-def _tracing(text: str) -> str | None:
-    if text in ("auto", "off") or re.match(r"https?://[^\s/]+", text):
-        return None
-    return "allowed: auto, off, or the endpoint of an OTLP collector (http://host:4317)"
-
-
 _ADDRESSES, _SECURITY, _CALLS = "Adapters and addresses", "Security", "Calls and limits"
-_WORKERS = "Worker processes"
+_WORKERS, _RAY = "Worker processes", "Workers on a Ray cluster"
 _SESSIONS, _OBSERVE = "Sessions of the host", "Logs, traces and metrics"
 
 
@@ -94,8 +61,9 @@ class ServerConfig:
         default=(),
         metadata=about(
             _ADDRESSES,
-            "Adapters to serve: package.module:Class, path/to/file.py:Class, or the name of an installed entry point.",
-            check=_specs,
+            "What to serve: package.module:Class, path/to/file.py:Class, the name of an installed entry point, or the "
+            "manifest of a plugin: its file (.toml, .json), or plugin:NAME.",
+            check=config_checks.specs,
             flag="ADAPTER",
         ),
     )
@@ -104,7 +72,7 @@ class ServerConfig:
         metadata=about(
             _ADDRESSES,
             "Addresses to serve: host:port (port 0: any free one), unix:/path, or unix: for one of the user's own.",
-            check=_addresses,
+            check=config_checks.addresses,
         ),
     )
     host: str = field(
@@ -112,7 +80,7 @@ class ServerConfig:
         metadata=about(
             _ADDRESSES,
             "HostService that owns sessions: its address, or a client.json for it; empty: this server has its own.",
-            check=_target,
+            check=config_checks.target,
         ),
     )
     engine: Literal["grpcio"] = field(
@@ -191,7 +159,7 @@ class ServerConfig:
             _CALLS, "Calls that may wait for a thread or a worker; one more is refused.", low=0, high=1_000_000
         ),
     )
-    isolation: Literal["", "inline", "thread", "process", "call"] = field(
+    isolation: Literal["", "inline", "thread", "process", "call", "ray"] = field(
         default="",
         metadata=about(
             _CALLS, "Where tools run that do not say; empty: asynchronous ones inline, synchronous ones in a thread."
@@ -230,6 +198,52 @@ class ServerConfig:
         metadata=about(
             _WORKERS, "Seconds a cancelled tool has to end before its process is killed.", low=0.0, high=3600.0
         ),
+    )
+    reload: bool = field(
+        default=False,
+        metadata=about(
+            _WORKERS,
+            "For development: run all tools in worker processes, and exchange them when a file has changed.",
+        ),
+    )
+
+    ray_address: str = field(
+        default="auto",
+        metadata=about(
+            _RAY,
+            "Cluster for tools of isolation ray: auto, the one that this machine is a node of; local, one that lives "
+            "as long as the server; host:port; or ray://host:port, from a machine that is no node.",
+            check=config_checks.cluster,
+        ),
+    )
+    ray_namespace: str = field(
+        default="", metadata=about(_RAY, "Namespace in which these tools find named actors; empty: one of their own.")
+    )
+    ray_runtime_env: Path | None = field(
+        default=None,
+        metadata=about(
+            _RAY,
+            "JSON file with the runtime environment of the workers, as Ray describes it: working_dir, pip, env_vars.",
+        ),
+    )
+    ray_workers: int = field(
+        default=8,
+        metadata=about(
+            _RAY, "Workers on the cluster at one time for tools that need the same resources.", low=1, high=10_000
+        ),
+    )
+    ray_idle: float = field(
+        default=300.0,
+        metadata=about(
+            _RAY,
+            "Seconds without a call after which a worker ends and gives its resources back; 0: never.",
+            low=0.0,
+            high=365 * DAY,
+        ),
+    )
+    ray_start_timeout: float = field(
+        default=60.0,
+        metadata=about(_RAY, "Seconds for a worker to find room on the cluster, and then to start.", low=0.1, high=DAY),
     )
 
     store: str = field(
@@ -296,13 +310,15 @@ class ServerConfig:
         metadata=about(
             _OBSERVE,
             "OpenTelemetry tracing: off, an OTLP endpoint (http://host:4317), or auto: what the process has set up.",
-            check=_tracing,
+            check=config_checks.tracing,
         ),
     )
     metrics: str = field(
         default="",
         metadata=about(
-            _OBSERVE, "Address of a Prometheus endpoint, such as 127.0.0.1:9464; empty: none.", check=_optional_address
+            _OBSERVE,
+            "Address of a Prometheus endpoint, such as 127.0.0.1:9464; empty: none.",
+            check=config_checks.optional_address,
         ),
     )
 
@@ -432,20 +448,4 @@ def _origins(violation: FieldViolation, provenance: Mapping[str, Source]) -> str
 
 def markdown() -> str:
     """The tables of ``docs/configuration.md``."""
-    lines: list[str] = []
-    section = ""
-    for setting in SETTINGS:
-        if setting.section != section:
-            section = setting.section
-            lines += [
-                "",
-                f"### {section}",
-                "",
-                "| key | environment | flag | default | meaning |",
-                "|---|---|---|---|---|",
-            ]
-        default = f"`{setting.default_text}`" if setting.default_text else ""
-        counted = setting.choices or setting.hint in (int, float)
-        meaning = f"{setting.help} Allowed: {setting.allowed}." if counted else setting.help
-        lines.append(f"| `{setting.key}` | `{setting.env}` | `{setting.flag}` | {default} | {meaning} |")
-    return "\n".join(lines).strip() + "\n"
+    return tables(SETTINGS)

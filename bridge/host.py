@@ -95,24 +95,34 @@ class Host(Protocol):
 
 
 class NoHost:
-    """The host of a way in that has no way back: everything is ``NoHostError``."""
+    """The host of a way in that has no way back: everything is ``NoHostError``.
+
+    Args:
+        message: what to do about it; by default for servers.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        self._message = message
+
+    def _error(self) -> NoHostError:
+        return NoHostError(self._message) if self._message else NoHostError()
 
     async def get_variables(self, scope: CallScope, names: Sequence[str]) -> dict[str, Variable]:
-        raise NoHostError
+        raise self._error()
 
     async def set_variables(
         self, scope: CallScope, writes: Sequence[Write], *, atomic: bool = True
     ) -> dict[str, WriteResult]:
-        raise NoHostError
+        raise self._error()
 
     async def register_variable(self, scope: CallScope, declaration: Declaration) -> Variable:
-        raise NoHostError
+        raise self._error()
 
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
-        raise NoHostError
+        raise self._error()
 
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
-        raise NoHostError
+        raise self._error()
 
     async def watch_variables(
         self,
@@ -125,24 +135,24 @@ class NoHost:
         nothing: tuple[Update, ...] = ()
         for update in nothing:  # a yield is what makes it a generator
             yield update
-        raise NoHostError
+        raise self._error()
 
     async def get_history(self, scope: CallScope, name: str, *, limit: int = 0) -> list[Update]:
-        raise NoHostError
+        raise self._error()
 
     async def rollback_variable(
         self, scope: CallScope, name: str, version: int, *, expected_version: int | None = None
     ) -> Variable:
-        raise NoHostError
+        raise self._error()
 
     async def call_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> Any:
-        raise NoHostError
+        raise self._error()
 
     async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         nothing: tuple[Any, ...] = ()
         for value in nothing:  # a yield is what makes it a generator
             yield value
-        raise NoHostError
+        raise self._error()
 
     async def aclose(self) -> None:
         return

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from bridge.adapter import AdapterInfo, inspect_adapter
+from bridge.adapter import Adapter, AdapterInfo, inspect_adapter
 from bridge.errors import BridgeError, Code
-from bridge.hints import suggest
-from bridge.tool import IN_PROCESSES, ISOLATIONS, Tool
+from bridge.runtime.hints import suggest
+from bridge.tool import ELSEWHERE, IN_PROCESSES, ISOLATIONS, Tool
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["WORKERS", "Entry", "Registry"]
+
+
+WORKERS = "workers"
+"""The place of adapters' tools that run in processes."""
 
 
 class Entry(msgspec.Struct):
@@ -21,6 +25,8 @@ class Entry(msgspec.Struct):
 
     tool: Tool
     adapter: AdapterInfo
+    place: str
+    """Which executor runs it: an isolation, ``WORKERS``, or a plugin."""
     resources: Any = None
     """What the adapter's ``lifespan`` yielded."""
 
@@ -32,35 +38,72 @@ class Registry:
         adapters: adapter classes.
         isolation: where tools run that do not say; empty: plain ones in a thread, async ones inline. ``thread`` is for
             plain ones only.
+        everything_in_processes: tools that would run here run in processes, so that their code can be exchanged.
 
     Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``, if two adapters have a tool of one name.
     """
 
-    def __init__(self, adapters: Iterable[type] = (), isolation: str = "") -> None:
+    def __init__(
+        self, adapters: Iterable[type] = (), isolation: str = "", *, everything_in_processes: bool = False
+    ) -> None:
         self._isolation = isolation
+        self._everything_in_processes = everything_in_processes
         self.adapters: list[AdapterInfo] = []
+        """Those whose code is in this process."""
+        self.revision = 0
+        """Another number after each change."""
         self._entries: dict[str, Entry] = {}
         for cls in adapters:
             self._add(inspect_adapter(cls))
 
+    def replace(self, sources: Mapping[str, tuple[str, Iterable[Tool]]]) -> None:
+        """Takes tools in place of all that some places had, or changes nothing if it cannot.
+
+        Args:
+            sources: by place, which is not in this process (``WORKERS`` or a plugin): whose tools they are, for errors,
+                and the tools.
+
+        Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``.
+        """
+        entries = {name: entry for name, entry in self._entries.items() if entry.place not in sources}
+        for place, (owner, tools) in sources.items():
+            named = {tool.name: tool for tool in tools}
+            adapter = AdapterInfo(cls=Adapter, name=owner, tools=named, initialize="", cleanup="", blocking_init=False)
+            for name, tool in named.items():
+                if (other := entries.get(name)) is not None:
+                    raise _duplicate(other.adapter.name, owner, name)
+                entries[name] = Entry(tool, adapter, place)
+        self._entries = entries
+        self.revision += 1
+
     def _add(self, adapter: AdapterInfo) -> None:
         for name, tool in adapter.tools.items():
             if (other := self._entries.get(name)) is not None:
-                raise BridgeError(
-                    Code.FAILED_PRECONDITION,
-                    f"{other.adapter.name} and {adapter.name} both have a tool called {name!r}: serve one of them, or "
-                    "give one tool another name with @tool(name=...)",
-                    reason="DUPLICATE_TOOL",
-                )
-            if tool.options.isolation is None and (not tool.is_async or self._isolation in IN_PROCESSES):
+                raise _duplicate(other.adapter.name, adapter.name, name)
+            if tool.options.isolation is None and (not tool.is_async or self._isolation in ELSEWHERE):
                 tool = msgspec.structs.replace(tool, isolation=self._isolation or tool.isolation)
-            self._entries[name] = Entry(tool, adapter)
+            if self._everything_in_processes and tool.isolation not in ELSEWHERE:
+                tool = msgspec.structs.replace(tool, isolation="process")
+            place = WORKERS if tool.isolation in IN_PROCESSES else tool.isolation
+            self._entries[name] = Entry(tool, adapter, place)
         self.adapters.append(adapter)
 
     @property
     def tools(self) -> list[Tool]:
         """All tools, sorted by name."""
         return [self._entries[name].tool for name in sorted(self._entries)]
+
+    @property
+    def places(self) -> set[str]:
+        """Where they run."""
+        return {entry.place for entry in self._entries.values()}
+
+    @property
+    def owners(self) -> list[str]:
+        """Whose they are: the adapters, and then the plugins."""
+        names = [adapter.name for adapter in self.adapters]
+        others = {entry.adapter.name for entry in self._entries.values() if entry.place != WORKERS}
+        return names + sorted(others - set(names))
 
     def using(self, isolations: Collection[str]) -> list[AdapterInfo]:
         """The adapters that have a tool which runs in one of these ways."""
@@ -108,3 +151,12 @@ class Registry:
                 for name in adapter.tools:
                     self._entries[name].resources = resources
             yield
+
+
+def _duplicate(one: str, other: str, name: str) -> BridgeError:
+    return BridgeError(
+        Code.FAILED_PRECONDITION,
+        f"{one} and {other} both have a tool called {name!r}: serve one of them, or give one tool another name with "
+        "@tool(name=...)",
+        reason="DUPLICATE_TOOL",
+    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
-from bridge.hints import closest
+from bridge.runtime.hints import closest
 
 __all__ = [
     "Setting",
@@ -24,6 +24,7 @@ __all__ = [
     "refuse",
     "settings_of",
     "show",
+    "tables",
     "unknown",
 ]
 
@@ -170,8 +171,9 @@ def read_file(file: Path, table: str) -> Iterator[Given]:
         yield key, value, source
 
 
-# What is read elsewhere: the name of the file, and what tells a client where to connect and in which session.
-_ELSEWHERE = re.compile(r"BRIDGE_(CONFIG|TARGET|SESSION|CLIENT_.*)")
+# What is read elsewhere: the name of the file, what tells a client where to connect and in which session, and where the
+# commands about plugins find them.
+_ELSEWHERE = re.compile(r"BRIDGE_(CONFIG|TARGET|SESSION|PLUGINS_DIR|CLIENT_.*)")
 # Kubernetes sets these in every container if there is a service "bridge" or "bridge-anything".
 _SERVICE_LINK = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_.*)?")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
@@ -237,3 +239,24 @@ def _refusal(problems: Sequence[FieldViolation]) -> BridgeError:
     message = text if len(problems) == 1 else f"{len(problems)} settings are wrong:\n{text}"
     details = ErrorDetails(violations=tuple(problems))
     return BridgeError(Code.INVALID_ARGUMENT, message, reason="CONFIG", details=details)
+
+
+def tables(settings: Iterable[Setting]) -> str:
+    """The tables of ``docs/configuration.md``."""
+    lines: list[str] = []
+    section = ""
+    for setting in settings:
+        if setting.section != section:
+            section = setting.section
+            lines += [
+                "",
+                f"### {section}",
+                "",
+                "| key | environment | flag | default | meaning |",
+                "|---|---|---|---|---|",
+            ]
+        default = f"`{setting.default_text}`" if setting.default_text else ""
+        counted = setting.choices or setting.hint in (int, float)
+        meaning = f"{setting.help} Allowed: {setting.allowed}." if counted else setting.help
+        lines.append(f"| `{setting.key}` | `{setting.env}` | `{setting.flag}` | {default} | {meaning} |")
+    return "\n".join(lines).strip() + "\n"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config import ServerConfig
+from bridge.manifest import Manifest
 from bridge.server import Server, run_server
 from bridge_client import BridgeClient
 from bridge_client.sync import BridgeClient as SyncBridgeClient
@@ -30,11 +31,11 @@ __all__ = ["connect", "connect_sync", "serving"]
 
 
 @asynccontextmanager
-async def serving(*adapters: type, role: Any = "bridge", **settings: Any) -> AsyncIterator[Server]:
+async def serving(*adapters: type | Manifest, role: Any = "bridge", **settings: Any) -> AsyncIterator[Server]:
     """Runs a server of these adapters on a private socket; its address is ``server.addresses[0]``.
 
     Args:
-        adapters: adapter classes.
+        adapters: adapter classes, and manifests of plugins.
         role: ``"bridge"``, or ``"host"`` for a host with these tools.
         settings: fields of ``ServerConfig`` that differ from the defaults.
     """
@@ -42,19 +43,21 @@ async def serving(*adapters: type, role: Any = "bridge", **settings: Any) -> Asy
         settings.setdefault("listen", (f"unix:{Path(folder) / 'bridge.sock'}",))
         settings.setdefault("log_level", "error")
         settings.setdefault("grace", 2.0)
-        async with run_server(ServerConfig(**settings), adapters, role) as server:
+        plugins = [source for source in adapters if isinstance(source, Manifest)]
+        classes = [source for source in adapters if isinstance(source, type)]
+        async with run_server(ServerConfig(**settings), classes, role, plugins=plugins) as server:
             yield server
 
 
 @asynccontextmanager
-async def connect(*adapters: type, **settings: Any) -> AsyncIterator[BridgeClient]:
+async def connect(*adapters: type | Manifest, **settings: Any) -> AsyncIterator[BridgeClient]:
     """A client of a server of these adapters; both are gone when the block ends."""
     async with serving(*adapters, **settings) as server, BridgeClient(server.addresses[0]) as client:
         yield client
 
 
 @contextmanager
-def connect_sync(*adapters: type, **settings: Any) -> Iterator[SyncBridgeClient]:
+def connect_sync(*adapters: type | Manifest, **settings: Any) -> Iterator[SyncBridgeClient]:
     """``connect`` for tests without asyncio: the server runs in a thread of its own."""
     started: asyncio.Future[Any] | None = None
     ready = threading.Event()

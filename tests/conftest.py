@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bridge.manifest import Environ, Manifest
 from bridge.server import Server
 from bridge.testing import serving
 from bridge_client import BridgeClient
@@ -19,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background so, and the processes that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.support.storage"]
+pytest_plugins = ["tests.support.interpreters", "tests.support.storage"]
 
 Connect = Callable[..., Awaitable[BridgeClient]]
 
@@ -31,10 +33,22 @@ def journal() -> Iterator[probes.Journal]:
     probes.journal.close()
 
 
-@pytest.fixture(params=[probes.Inline, probes.Threaded, probes.Processed], ids=["inline", "thread", "process"])
-def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type:
+PLUGIN = Manifest(
+    name="probe",
+    adapter=f"{probes.__file__}:Threaded",
+    python=sys.executable,
+    env=Environ(allow=[probes.OWNER]),
+    folder=str(Path(probes.__file__).parent),
+)
+"""The probe adapter where nothing is installed but the standard library."""
+
+
+@pytest.fixture(
+    params=[probes.Inline, probes.Threaded, probes.Processed, PLUGIN], ids=["inline", "thread", "process", "plugin"]
+)
+def probe(request: pytest.FixtureRequest, journal: probes.Journal) -> type | Manifest:
     """The probe adapter of each executor."""
-    adapter: type = request.param
+    adapter: type | Manifest = request.param
     if hasattr(adapter, "isolation"):
         journal.listen()
     return adapter

@@ -14,7 +14,7 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.options import ClientOptions, client_config, connect, with_options
 from bridge.cli.problems import CallFailed, answered, printable, usage_error
 from bridge.errors import BridgeError, Code
-from bridge.hints import suggest
+from bridge.runtime.hints import suggest
 
 if TYPE_CHECKING:
     from bridge_client import ToolInfo

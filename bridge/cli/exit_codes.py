@@ -41,6 +41,7 @@ _MEANINGS = {
 _BY_REASON = {
     **dict.fromkeys(
         (
+            "BAD_RESOURCES",
             "BAD_SIGNATURE",
             "CLASS_NOT_FOUND",
             "DUPLICATE_TOOL",
@@ -49,11 +50,16 @@ _BY_REASON = {
             "MODULE_NOT_FOUND",
             "NOT_AN_ADAPTER",
             "NO_TOOLS",
+            "WORKER_NOT_PLACED",
+            "WORKER_START_FAILED",
+            "WORKER_START_TIMEOUT",
         ),
         ExitCode.ADAPTER,
     ),
     **dict.fromkeys(("ADDRESS", "ADDRESS_IN_USE", "INSECURE_ADDRESS", "SOCKET_PERMISSIONS"), ExitCode.ADDRESS),
-    **dict.fromkeys(("FILE_NOT_WRITTEN", "MISSING_EXTRA", "STORE_REFUSED"), ExitCode.USAGE),
+    **dict.fromkeys(
+        ("FILE_NOT_WRITTEN", "MISSING_EXTRA", "RAY_RUNTIME_ENV", "RAY_UNREACHABLE", "STORE_REFUSED"), ExitCode.USAGE
+    ),
 }
 
 

@@ -35,18 +35,21 @@ def serve(role: Role, flags: Mapping[str, Any], file: Path | None) -> int:
     config = _configure(role, flags, file)
     stdout = _take_stdout()
     # Before the current folder goes on the path: nothing that lies there hides a module of ours.
-    from bridge.loader import load_adapters
+    from bridge.cli.reloading import folders_of, reloading
     from bridge.server import run_server
+    from bridge.sources import load_sources
 
     import_from_current_folder()
-    adapters = [adapter for spec in config.adapters for adapter in load_adapters(spec)]
+    adapters, plugins = load_sources(config.adapters)
+    folders = folders_of(adapters, (Path(plugin.folder) for plugin in plugins)) if config.reload else []
 
     async def run(stop: StopSignals) -> bool:
-        async with run_server(config, adapters, role, own_process=True) as server:
-            _announce(stdout, server.addresses)
-            gc.freeze()
-            gc.enable()
-            await stop.wait()
+        async with run_server(config, adapters, role, plugins=plugins, own_process=True) as server:
+            async with reloading(server, folders, stop.request):
+                _announce(stdout, server.addresses)
+                gc.freeze()
+                gc.enable()
+                await stop.wait()
             _say_stopping(server.dispatcher.running, config.grace)
         return server.clean
 

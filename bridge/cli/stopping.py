@@ -49,7 +49,7 @@ class StopSignals:
         self._main = main
         for number in (signal.SIGINT, signal.SIGTERM):
             # The loop first: it makes sure that the signal wakes it, and then sets a handler that does nothing.
-            self._loop.add_signal_handler(number, self._request)
+            self._loop.add_signal_handler(number, self.request)
             signal.signal(number, self._count_signal)
 
     async def wait(self) -> None:
@@ -57,7 +57,8 @@ class StopSignals:
         self._ready = True
         await self._requested.wait()
 
-    def _request(self) -> None:
+    def request(self) -> None:
+        """Asks for the end, as the first signal does."""
         self._requested.set()
         if not self._ready and self._main is not None:
             self._main.cancel()

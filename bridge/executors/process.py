@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import msgspec
 
 from bridge.errors import BridgeError, Code
 from bridge.invocation import Invocation
+from bridge.tool import IN_PROCESSES
 from bridge.worker.frames import Settings
-from bridge.worker.nursery import Nursery
+from bridge.worker.lineage import Lineage
 from bridge.worker.pool import Pool, PoolLimits
-from bridge.worker.process import Worker
+from bridge.worker.recipe import Recipe
 
 __all__ = ["PoolLimits", "ProcessExecutor", "Settings", "adapter_spec"]
 
@@ -25,73 +26,53 @@ class ProcessExecutor:
     """Runs invocations in workers: of a pool that is kept (isolation ``process``), or fresh ones (``call``).
 
     Args:
-        adapters: the adapters whose tools run here.
-        isolations: which of the two are needed.
+        recipe: how to start the process that they are forked from.
+        isolations: which of the two are needed from the beginning.
         limits: of each pool.
         grace: seconds a cancelled tool has to end before it is killed.
         settings: what workers are told.
+        start_timeout: seconds a worker has to begin.
         on_wait: told the tool and the seconds it waited for its worker.
         on_health: told whether tools can run here, when that changes.
-
-    Raises ``BridgeError`` FAILED_PRECONDITION, reason ``NOT_IMPORTABLE``, for an adapter that another process cannot
-    find by its name.
     """
+
+    tools: bytes = b""
+    """``bridge.v1.ListToolsResponse``: what the workers can run; there when they were started."""
 
     def __init__(
         self,
-        adapters: Sequence[type],
+        recipe: Recipe,
         isolations: Iterable[str],
         limits: PoolLimits,
         *,
         grace: float = 1.0,
         settings: Settings | None = None,
+        start_timeout: float = 30.0,
         on_wait: Callable[[str, float], None] | None = None,
         on_health: Callable[[bool], None] | None = None,
     ) -> None:
-        self._specs = [adapter_spec(adapter) for adapter in adapters]
-        self._grace = grace
-        self._settings = settings or Settings()
+        self._first = sorted(isolations)
+        self._lineage = Lineage(recipe, settings or Settings(), grace=grace, start_timeout=start_timeout)
         self._on_health = on_health
-        self._nursery: Nursery | None = None
-        self._starting = asyncio.Lock()
         self._pools: dict[str, Pool] = {}
-        self._is_well: dict[str, bool] = {}
-        for isolation in isolations:
+        self._is_well = dict.fromkeys(self._first, True)
+        """Pools; one that is not needed from the beginning counts from its first trouble on."""
+        for isolation in sorted({*IN_PROCESSES, *self._first}):
             own = msgspec.structs.replace(limits, max_calls=1) if isolation == "call" else limits
             on_change = partial(self._note_health, isolation)
-            self._pools[isolation] = Pool(self._spawn, own, on_wait=on_wait, on_health=on_change)
-            self._is_well[isolation] = True
+            self._pools[isolation] = Pool(self._lineage.bear, own, on_wait=on_wait, on_health=on_change)
 
     async def start(self) -> None:
         """Starts the first workers. Raises ``BridgeError`` if an adapter cannot be imported or begun in a process."""
-        for pool in self._pools.values():
-            await pool.start()
+        for isolation in self._first:
+            self.tools = await self._pools[isolation].start()
 
     def run(self, invocation: Invocation) -> Any:
-        return self._pools[invocation.entry.tool.isolation].run(invocation)
+        return self._pools[invocation.entry.tool.isolation].run(invocation.call)
 
     async def aclose(self) -> None:
         await asyncio.gather(*(pool.aclose() for pool in self._pools.values()))
-        if self._nursery is not None:
-            await self._nursery.aclose()
-            self._nursery = None
-
-    async def _spawn(self) -> Worker:
-        nursery = await self._living_nursery()
-        newborn = await nursery.fork()
-        return await Worker.start(newborn, nursery.kill, self._settings, grace=self._grace)
-
-    async def _living_nursery(self) -> Nursery:
-        """The parent of all workers; another one if it has died, and they with it."""
-        async with self._starting:
-            if self._nursery is not None and self._nursery.died.done():
-                await self._nursery.aclose()
-                self._nursery = None
-            if self._nursery is None:
-                nursery = Nursery(self._specs)
-                await nursery.start()
-                self._nursery = nursery
-            return self._nursery
+        await self._lineage.aclose()
 
     def _note_health(self, isolation: str, is_well: bool) -> None:
         was = any(self._is_well.values())
@@ -102,7 +83,10 @@ class ProcessExecutor:
 
 def adapter_spec(adapter: type) -> str:
     """How another process finds an adapter: ``package.module:Class``, or ``path/to/file.py:Class`` if it was loaded
-    from a file."""
+    from a file.
+
+    Raises ``BridgeError`` FAILED_PRECONDITION, reason ``NOT_IMPORTABLE``, if it cannot.
+    """
     module = sys.modules.get(adapter.__module__)
     found: Any = module
     for part in adapter.__qualname__.split("."):

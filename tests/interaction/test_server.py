@@ -63,9 +63,9 @@ async def test_reflection_lists_the_services_on_loopback_and_can_be_off(start: A
                 assert expected < names
 
 
-async def test_a_drain_finishes_running_calls_and_refuses_new_ones(journal: probes.Journal, probe: type) -> None:
+async def test_a_drain_finishes_running_calls_and_refuses_new_ones(journal: probes.Journal, probe_here: type) -> None:
     async with asyncio.timeout(10):
-        async with serving(probe, grace=5.0) as server:
+        async with serving(probe_here, grace=5.0) as server:
             client = BridgeClient(server.addresses[0], retry=None)
             call = asyncio.create_task(client.call("stubborn"))
             await journal.wait("started")

@@ -177,7 +177,7 @@ async def test_a_call_inside_another_gets_a_worker_when_all_are_taken(start: Any
 # What is printed and logged
 
 
-async def test_ten_megabytes_of_prints_neither_hang_nor_flood(connect: Connect, caplog: Any) -> None:
+async def test_w12_ten_megabytes_of_prints_neither_hang_nor_flood(connect: Connect, caplog: Any) -> None:
     client = await connect(Chatty, workers=1)
     caplog.set_level("INFO", logger="bridge.worker")
     async with asyncio.timeout(30):
@@ -247,7 +247,7 @@ async def test_a_server_without_such_tools_starts_no_process(start: Any) -> None
     assert children(os.getpid()) == before
 
 
-async def test_starting_and_stopping_leaves_nothing() -> None:
+async def test_w11_starting_and_stopping_leaves_nothing() -> None:
     async def once() -> None:
         async with (
             asyncio.timeout(20),
@@ -266,7 +266,7 @@ async def test_starting_and_stopping_leaves_nothing() -> None:
     assert {*after[2]} <= {*before[2]}
 
 
-async def test_stopping_with_a_stuck_worker_leaves_no_process(events: probes.Journal) -> None:
+async def test_w22_stopping_with_a_stuck_worker_leaves_no_process(events: probes.Journal) -> None:
     settings = {"isolation": "process", "grace": 0.1, "worker_grace": 0.1}
     before = children(os.getpid())
     async with asyncio.timeout(20), AsyncExitStack() as stack:

@@ -83,7 +83,7 @@ async def test_what_a_tool_has_started_is_killed_with_it(connect: Connect, event
             assert await asyncio.to_thread(processes.left, 5) == []
 
 
-async def test_a_late_cancel_never_hits_the_next_call(connect: Connect) -> None:
+async def test_w07_a_late_cancel_never_hits_the_next_call(connect: Connect) -> None:
     client = await connect(probes.Processed, workers=1, **PROMPT)
     async with asyncio.timeout(30):
         for number in range(200):
@@ -104,7 +104,7 @@ async def test_a_late_cancel_never_hits_the_next_call(connect: Connect) -> None:
         ("exit", "exit code 3", {"exit_code": "3"}),
     ],
 )
-async def test_a_dead_worker_costs_its_call_and_says_how_it_died(
+async def test_w08_a_dead_worker_costs_its_call_and_says_how_it_died(
     connect: Connect, events: probes.Journal, how: str, said: str, metadata: dict[str, str]
 ) -> None:
     client = await connect(Mortal, workers=1)
@@ -127,7 +127,7 @@ async def test_what_a_dead_worker_printed_is_hidden_where_errors_are(connect: Co
     assert "last words" not in caught.value.message
 
 
-async def test_a_worker_that_dies_mid_stream_ends_it_after_what_came(connect: Connect) -> None:
+async def test_w08_a_worker_that_dies_mid_stream_ends_it_after_what_came(connect: Connect) -> None:
     client = await connect(Mortal, workers=1, **PROMPT)
     seen = []
     async with asyncio.timeout(10):
@@ -172,9 +172,10 @@ async def test_the_death_of_all_workers_parent_is_survived(start: Any, events: p
     async with asyncio.timeout(20), BridgeClient(server.addresses[0], retry=None, breaker=None) as client:
         call = asyncio.create_task(client.call("sleeps"))
         pid = await worker_of(events)
-        executor: Any = server.dispatcher._executors["process"]
-        with watched([pid, executor._nursery.pid]) as processes:
-            os.kill(executor._nursery.pid, signal.SIGKILL)
+        executor: Any = server.dispatcher._executors["workers"]
+        zygote = executor._current._lineage.root
+        with watched([pid, zygote]) as processes:
+            os.kill(zygote, signal.SIGKILL)
             with pytest.raises(BridgeError) as caught:
                 await call
             assert caught.value.reason == "WORKER_DIED"
@@ -182,7 +183,7 @@ async def test_the_death_of_all_workers_parent_is_survived(start: Any, events: p
         assert await client.call("pid") != pid
 
 
-async def test_a_crash_loop_is_quarantined_and_left_again(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_w09_a_crash_loop_is_quarantined_and_left_again(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restarts, "FIRST_QUARANTINE", 0.5)
     monkeypatch.setattr(restarts, "FIRST_DELAY", 0.01)
     server = await start(Mortal, workers=1)

@@ -56,6 +56,12 @@ class Stuck(Adapter):
         time.sleep(60)
 
     @tool
+    def computes(self, ctx: SessionContext) -> None:
+        begun()
+        while not ctx.cancelled.is_set():
+            sum(range(1000))
+
+    @tool
     async def blocks_the_loop(self) -> None:
         begun()
         time.sleep(60)  # noqa: ASYNC251 - what it is for
@@ -64,6 +70,12 @@ class Stuck(Adapter):
     def holds_the_gil(self) -> None:
         begun()
         ctypes.PyDLL(None).sleep(60)
+
+    @tool
+    async def stands_still_for_a_while(self) -> None:
+        begun()
+        time.sleep(0.5)  # noqa: ASYNC251 - what it is for
+        await asyncio.sleep(60)
 
     @tool
     async def ignores_sigterm(self) -> None:
@@ -163,6 +175,30 @@ class Chatty(Adapter):
             print("x" * 99)
         os.write(2, b"and from below\n" * lines)
         return "done"
+
+    @tool
+    def says(self, what: str) -> None:
+        """Says the same in every way there is, with and without an end of the line."""
+        print("print", what)
+        print("error", what, file=sys.stderr)
+        os.write(1, f"write {what}\n".encode())
+        ctypes.CDLL(None).puts(f"puts {what}".encode())
+        subprocess.run(["echo", "child", what], check=True)
+        sys.stdout.write(f"begun {what}")
+
+    @tool
+    async def says_awaiting(self, what: str) -> None:
+        print("print", what)
+        os.write(2, f"write {what}".encode())
+
+    @tool
+    def open_to_children(self) -> str:
+        """What a child sees of our descriptors if nothing is closed for it."""
+        program = (
+            "import os; print(*(entry.name + ':' + os.readlink(entry.path) for entry in os.scandir('/proc/self/fd')))"
+        )
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, check=True, close_fds=False, stdout=subprocess.PIPE, text=True).stdout
 
     @tool
     def logs(self, ctx: SessionContext) -> None:

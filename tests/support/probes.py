@@ -28,7 +28,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._pid = os.getpid()
+        self._pid = int(os.environ.get(OWNER, "").partition(":")[0] or os.getpid())
         self._marks = 0
         self.counts: dict[str, int] = {}
         self.release = threading.Event()

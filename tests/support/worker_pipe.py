@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from bridge.call import NO_VALUE
 from bridge.errors import BridgeError
 from bridge.host import CallScope, Host
 from bridge.hosts.relay import answer, answer_stream
+from bridge.runtime.shared import Memory, borrowing
 from bridge.status import read_status, to_status
 from bridge.tool_messages import pack_call, read_result
 from bridge.v1.bridge_pb2 import ToolChunk
@@ -41,10 +42,13 @@ class Pipe:
         """By call, the records that had come when it was answered."""
         self.asked: asyncio.Queue[Any] = asyncio.Queue()
         """``Ask``, ``AskCancel`` and ``AskCredit`` as they came."""
+        self.pongs: asyncio.Queue[int] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Queue[Any]] = {}
         self._answers: dict[int, asyncio.Task[None]] = {}
         self._scopes: dict[int, CallScope] = {}
+        self._memories: dict[int, Memory] = {}
+        """By call, what came with its result."""
         self._connection: Connection
 
     @classmethod
@@ -64,9 +68,7 @@ class Pipe:
 
     def send_bytes(self, data: bytes) -> None:
         """Sends what may be no message."""
-        transport = self._connection._transport
-        assert transport is not None
-        transport.write(data)
+        self._connection.write(data)
 
     def close(self) -> None:
         """Ends the pipe, as the end of a server does."""
@@ -96,7 +98,7 @@ class Pipe:
     async def next(self, number: int) -> frames.Chunk | frames.Result | frames.Error:
         """What comes next of a call."""
         async with asyncio.timeout(10):
-            message: Any = await self._calls[number].get()
+            message: frames.Chunk | frames.Result | frames.Error = await self._calls[number].get()
         return message
 
     def has_more(self, number: int) -> bool:
@@ -109,7 +111,10 @@ class Pipe:
         assert not isinstance(message, frames.Chunk)
         if isinstance(message, frames.Error):
             raise read_status(message.status)
-        return read_result(message.response) if message.response else NO_VALUE
+        if not message.response:
+            return NO_VALUE
+        with self._memories.pop(number, None) or nullcontext() as memory, borrowing(memory):
+            return read_result(message.response)
 
     async def call(self, tool: str, /, **options: Any) -> Any:
         """Calls a tool and returns its result."""
@@ -139,6 +144,8 @@ class Pipe:
                 self.ready.set()
             case frames.Log():
                 self.logs.append(message)
+            case frames.Pong():
+                self.pongs.put_nowait(message.id)
             case frames.Ask() if self.host is not None:
                 self._answers[message.id] = asyncio.create_task(self._answer(self.host, message))
             case frames.Ask() | frames.AskCancel() | frames.AskCredit():
@@ -146,6 +153,8 @@ class Pipe:
                     self._answers[message.id].cancel()
                 self.asked.put_nowait(message)
             case _:
+                if (memory := self._connection.claim()) is not None:
+                    self._memories[message.id] = memory
                 self.logged[message.id] = len(self.logs)
                 self._calls[message.id].put_nowait(message)
 

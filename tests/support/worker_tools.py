@@ -8,16 +8,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from bridge import Adapter, SessionContext, tool
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "Restless"]
 
 
 class Processes(Adapter):
+    def initialize(self) -> None:
+        self.thread = threading.current_thread().name
+
     @classmethod
     @asynccontextmanager
     async def lifespan(cls) -> AsyncGenerator[None, None]:
@@ -31,6 +34,19 @@ class Processes(Adapter):
     @tool
     async def pid_async(self) -> int:
         return os.getpid()
+
+    @tool
+    def runs_in(self) -> list[str]:
+        """The threads of ``initialize`` and of the tool."""
+        return [self.thread, threading.current_thread().name]
+
+    @tool
+    def streams_from(self) -> Iterator[str]:
+        yield threading.current_thread().name
+
+    @tool
+    def asks_a_loop_of_its_own(self) -> Any:
+        return asyncio.run(asyncio.sleep(0, "answer"))
 
     @tool
     def speak(self) -> None:
@@ -56,3 +72,14 @@ class Processes(Adapter):
         """Ends the event loop, which no tool does by accident."""
         asyncio.get_running_loop().call_soon(sys.exit, "the loop is gone")
         await asyncio.sleep(600)
+
+
+class Restless(Processes):
+    """Does something all the time."""
+
+    @classmethod
+    @asynccontextmanager
+    async def lifespan(cls) -> AsyncGenerator[None, None]:
+        task = asyncio.create_task(asyncio.sleep(600))
+        yield
+        task.cancel()

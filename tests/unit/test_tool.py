@@ -308,3 +308,14 @@ def test_reads_that_are_no_names_are_refused_when_the_adapter_is_loaded(reads: A
     with pytest.raises(BridgeError, match=why) as caught:
         inspect_adapter(Declaring)
     assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "BAD_SIGNATURE")
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True, "2"])
+def test_a_limit_that_is_no_number_of_calls_is_refused_when_the_adapter_is_loaded(most: Any) -> None:
+    class Limited(Adapter):
+        @tool(max_concurrency=most)
+        async def narrow(self) -> None: ...
+
+    with pytest.raises(BridgeError, match="max_concurrency is a number of calls from 1 on") as caught:
+        inspect_adapter(Limited)
+    assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "BAD_SIGNATURE")

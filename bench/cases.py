@@ -66,6 +66,10 @@ def _unary() -> Group:
         Entry(BARE, "bare", _fixed(UnaryCall(request("echo", arguments), TEXT))),
         Entry("bridge, async tool", "bridge", _fixed(UnaryCall(request("echo", arguments), both))),
         Entry("bridge, sync tool (thread)", "bridge", _fixed(UnaryCall(request("echo_sync", arguments), both))),
+        Entry("bridge, async tool in a worker", "bridge, workers", _fixed(UnaryCall(request("echo", arguments), both))),
+        Entry(
+            "bridge, sync tool in a worker", "bridge, workers", _fixed(UnaryCall(request("echo_sync", arguments), both))
+        ),
         Entry("pyvider-rpcplugin", "pyvider", _fixed(UnaryCall(request("echo", arguments), TEXT))),
         Entry("pyvider-rpcplugin, decode+encode", "pyvider", _fixed(UnaryCall(request("decode", arguments), decoded))),
         Entry("cjm-plugin-system worker", "cjm", _fixed(HttpCall("/execute", {"kwargs": both}, both))),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from pathlib import Path
 
-__all__ = ["CpuClock"]
+__all__ = ["CpuClock", "TreeClock"]
 
 
 class CpuClock:
@@ -27,3 +28,19 @@ class CpuClock:
     def read(self) -> int:
         """Nanoseconds of CPU the process has used so far."""
         return time.clock_gettime_ns(self._clock)
+
+
+class TreeClock:
+    """The CPU time of a process and of all that descend from it and live: the worker processes of a server."""
+
+    def __init__(self, pid: int) -> None:
+        self._clocks = {pid: CpuClock(pid)}
+
+    def read(self) -> int:
+        """Nanoseconds of CPU so far; what has ended since the last look is left out."""
+        pids = list(self._clocks)[:1]
+        for pid in pids:  # grows while it is walked through
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
+        self._clocks = {pid: self._clocks.get(pid) or CpuClock(pid) for pid in pids}
+        return sum(clock.read() for clock in self._clocks.values())

@@ -19,7 +19,7 @@ import google.protobuf
 import grpc
 
 from bench.cores import Cores, on
-from bench.cpu import CpuClock
+from bench.cpu import TreeClock
 from bench.venvs import ROOT, python_of
 
 __all__ = ["OPTIONAL", "STARTERS", "Launch", "Server", "Settings", "environment", "launch_of", "start"]
@@ -59,7 +59,7 @@ class Server:
     name: str
     process: subprocess.Popen[bytes]
     address: str
-    clock: CpuClock
+    clock: TreeClock
     ready_after: float
     """Seconds from exec to ready."""
     folder: Path
@@ -178,6 +178,7 @@ STARTERS: dict[str, Callable[[Path, Settings, str], Launch]] = {
     "bare host": _bare("host"),
     "bare, dials host": _bare("tool"),
     "bridge": _bridge("serve", "bench.adapters:Bench"),
+    "bridge, workers": _bridge("serve", "bench.adapters:Bench", "--isolation", "process", "--workers", "2"),
     "bridge host": _bridge("host"),
     "bridge, dials host": _bridge("serve", "bench.adapters:Bench"),
     "bridge host, memory": _bridge("host"),
@@ -224,4 +225,4 @@ def start(name: str, settings: Settings, host: str = "") -> Server:
             raise RuntimeError(f"{name} did not start: {' '.join(launch.command)}\n{said}")
         time.sleep(0.001)
     took = time.perf_counter() - began
-    return Server(name, process, address, CpuClock(process.pid), took, folder)
+    return Server(name, process, address, TreeClock(process.pid), took, folder)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from bridge.errors import BridgeError, Code, ErrorDetails, FieldViolation
-from bridge.hints import closest
+from bridge.runtime.hints import closest
 from bridge.schema import convert_hook
 
 __all__ = ["refuse"]

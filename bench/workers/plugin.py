@@ -48,6 +48,6 @@ class Echo(Adapter):
     def meet(self, folder: str, count: int) -> int:
         """Returns when so many workers are in it."""
         Path(folder, str(os.getpid())).touch()
-        while len(os.listdir(folder)) < count:
+        while len(list(Path(folder).iterdir())) < count:
             time.sleep(0.001)
         return count

@@ -57,9 +57,10 @@ class Sample(Adapter):
         if config.release:
             wait_for(config.release)
         if config.once:
-            if Path(config.once).exists():  # noqa: ASYNC240 - of the test
-                raise RuntimeError("only once")
-            mark(config.once)
+            try:  # in one step: all workers are configured at the same time
+                os.close(os.open(config.once, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                raise RuntimeError("only once") from None
         if config.fails:
             raise RuntimeError("this configuration fails")
         yield config.label

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import BridgeError
-from bridge.runtime.death import children
 from bridge.worker import WorkerProxy
 from bridge.worker.memory import is_running
 from tests.proxy.ways import Files, WriteManifest
@@ -85,17 +84,25 @@ def test_ctrl_c_cancels_the_call_and_leaves_the_proxy_usable(plugin: WriteManife
         assert proxy.execute("echo", value=1) == 1
 
 
+def children() -> set[int]:
+    """Processes that any thread of this one has started, and that are not reaped."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+
+
 def test_a_proxy_that_is_forgotten_is_told_of_and_ends(plugin: WriteManifest) -> None:
+    before = children()
     proxy = WorkerProxy(plugin()).start()
     pid = proxy.execute("pid")
     references = [proxy]
     del proxy
     with pytest.warns(ResourceWarning, match="was not closed"):
         references.clear()
-    wait(lambda: not is_running(pid))
+    wait(lambda: not is_running(pid) and children() <= before)
 
 
 async def test_a_proxy_of_an_event_loop_that_is_forgotten_ends(plugin: WriteManifest) -> None:
+    before = children()
     proxy = await WorkerProxy(plugin()).start_async()
     pid = await proxy.execute_async("pid")
     references = [proxy]
@@ -103,7 +110,7 @@ async def test_a_proxy_of_an_event_loop_that_is_forgotten_ends(plugin: WriteMani
     with pytest.warns(ResourceWarning, match="was not closed"):
         references.clear()
     async with asyncio.timeout(10):
-        while is_running(pid):  # noqa: ASYNC110 - nobody tells
+        while is_running(pid) or not children() <= before or len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.002)
 
 

@@ -307,6 +307,7 @@ async def test_w22_a_server_that_stops_waits_for_the_call_then_cancels_it_then_k
     ends, hears, does_not_hear = (tmp_path / name for name in ("ends", "hears", "does not hear"))
     cancelled = tmp_path / "hears.cancelled"
     go = tmp_path / "go"
+    before = family([os.getpid()]).keys()
     async with asyncio.timeout(40):
         source, settings = kind(workers=3)
         async with AsyncExitStack() as clients:
@@ -318,7 +319,7 @@ async def test_w22_a_server_that_stops_waits_for_the_call_then_cancels_it_then_k
                 calls = [asyncio.create_task(client.call(tool, arguments)) for tool, arguments in waits]
                 for path in (ends, hears, does_not_hear):
                     await come(path)
-                pids = family([os.getpid()]).keys() - {os.getpid()}
+                pids = family([os.getpid()]).keys() - before
                 asyncio.get_running_loop().call_soon(go.touch)
             assert await calls[0] == "released"
             for call in calls[1:]:

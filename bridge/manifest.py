@@ -125,7 +125,7 @@ def parse_manifest(data: Mapping[str, Any], path: Path) -> Manifest:
         _refuse(path, [FieldViolation("bridge_manifest", problem)])
     _refuse(path, problems_of(data, ManifestFields))
     manifest = msgspec.convert({**data, "folder": str(path.resolve().parent), "file": str(path)}, Manifest)
-    _refuse(path, [*_wrong_together(manifest), *not_plain(manifest.config, "config")])
+    _refuse(path, [*_wrong_together(manifest), *_not_plain(data)])
     return manifest
 
 
@@ -168,6 +168,11 @@ def _parse(text: str, suffix: str) -> Any:
     import tomllib  # slow to import, and many servers have no plugin
 
     return tomllib.loads(text)
+
+
+def _not_plain(data: Mapping[str, Any]) -> Iterator[FieldViolation]:
+    for name, value in data.items():
+        yield from not_plain(value, name)
 
 
 def _wrong_together(manifest: Manifest) -> list[FieldViolation]:
@@ -282,7 +287,7 @@ def _expand(path: str) -> Path:
     """``~`` as the home directory; where there is none the path stays as it is, a relative one."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # ValueError: what can be the name of no user
         return Path(path)
 
 

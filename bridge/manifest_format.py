@@ -27,7 +27,9 @@ _Seconds = Annotated[float, Meta(ge=0.0, le=365 * _DAY)]
 class SecretFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A value that is read from a file when the plugin starts."""
 
-    file: Annotated[str, Meta(min_length=1, description="The file, mode 600; its last line break does not count.")]
+    file: Annotated[
+        str, Meta(pattern=r"^[^\x00]+$", description="The file, mode 600; its last line break does not count.")
+    ]
 
 
 class Environ(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -17,6 +17,8 @@ __all__ = ["not_plain", "problems_of"]
 
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _BIG = 2**63
+_DEEPEST = 64
+"""Tables and lists inside one another; as many as a value of a call may have."""
 
 
 def problems_of(data: Mapping[str, Any], kind: type[msgspec.Struct], at: str = "") -> list[FieldViolation]:
@@ -78,17 +80,29 @@ def _unknown(name: str, fields: Mapping[str, Any]) -> str:
     return f"there is no such field; there is {', '.join(fields)}"
 
 
-def not_plain(value: Any, at: str) -> Iterator[FieldViolation]:
+def not_plain(value: Any, at: str, depth: int = 0) -> Iterator[FieldViolation]:
     """What in a value cannot be handed to another process as it is."""
-    if isinstance(value, Mapping):
+    if depth > _DEEPEST:
+        yield FieldViolation(at, f"stands in more than {_DEEPEST} tables and lists inside one another")
+    elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from not_plain(item, f"{at}.{key}")
+            yield from _not_text(str(key), at)
+            yield from not_plain(item, f"{at}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from not_plain(item, f"{at}[{index}]")
+            yield from not_plain(item, f"{at}[{index}]", depth + 1)
+    elif isinstance(value, str):
+        yield from _not_text(value, at)
     elif isinstance(value, date | time):
         yield FieldViolation(at, "dates and times are carried as text: put it in quotes")
     elif isinstance(value, float) and not math.isfinite(value):
         yield FieldViolation(at, "nan and inf cannot be carried: write text, or leave it out")
     elif isinstance(value, int) and not -_BIG <= value < _BIG:
         yield FieldViolation(at, "is more than a whole number of 64 bits can hold")
+
+
+def _not_text(text: str, at: str) -> Iterator[FieldViolation]:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        yield FieldViolation(at, "has half of a surrogate pair, which is no Unicode text: write the whole character")

@@ -24,6 +24,8 @@ MAX_STATUS_BYTES = 4096
 """Bytes of google.rpc.Status. Clients take 8 KiB of trailers by default (gRPC's soft limit), message included twice."""
 
 _MAX_ITEM_BYTES = 512
+_MAX_SPAN = 315_576_000_000
+"""Seconds of the longest Duration, 10,000 years."""
 
 # What a Python exception message may hold and a gRPC status message may not.
 _UNPRINTABLE = {i: None for i in range(32) if chr(i) not in "\t\n"}
@@ -62,7 +64,7 @@ def to_status(error: BridgeError) -> bytes:
         if not add(info):
             info.ClearField("metadata")
             add(info)
-    if details.retry_after is not None:
+    if details.retry_after is not None and abs(details.retry_after) <= _MAX_SPAN:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(details.retry_after * 1e9))
         add(retry)

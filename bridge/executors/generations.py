@@ -76,8 +76,9 @@ class Generations:
             return await generation.run(invocation)
         finally:
             self._running[generation] -= 1
-            if not self._running[generation] and generation in self._retiring:
-                self._retiring[generation].set_result(None)
+            last = self._retiring.get(generation)
+            if not self._running[generation] and last is not None and not last.done():
+                last.set_result(None)
 
     async def aclose(self) -> None:
         """Ends all workers, those that run a call, too."""

@@ -137,7 +137,7 @@ def _remove_folders(path: Path) -> None:
 @contextmanager
 def _locked(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Lets nobody else build the same environment. The kernel drops the lock of a process that dies."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
+    with path.with_name(f".{path.name}.lock").open("a") as file:  # not "w": it may be a link to what is not ours
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

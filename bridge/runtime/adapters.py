@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from .adapter import Adapter
 from .convert import MismatchError, Type, Types
@@ -40,7 +40,7 @@ class AdapterPlugin(Plugin):
         self.needs_loop = self.needs_loop or self._has_lifespan
         self._resources: Any = None
         self._lifespan: _Lifespan | None = None
-        self._config_type = _config_type(cls, types)
+        self._config_type = _config_type(cls, Types(strict=True))
 
     def instance(self, context: SessionContext) -> Adapter:
         """A new one."""
@@ -70,19 +70,19 @@ class AdapterPlugin(Plugin):
         before, was_initialized = self._adapter.config, self.is_initialized
         self.stop(home)
         try:
-            self._enter(home, made)
+            self._enter(made, home, home.settle)
         except BaseException:
             if was_initialized:
-                self._enter(home, before)
+                self._enter(before, home, home.finish)
             raise
         self.config = config
 
-    def _enter(self, home: Home, config: Any) -> None:
+    def _enter(self, config: Any, home: Home, settle: Callable[[Any], Any]) -> None:
         self._adapter.config = config
         if self._has_lifespan:
             lifespan = _Lifespan(self._adapter, home)
             try:
-                self._resources = home.settle(lifespan.enter())
+                self._resources = settle(lifespan.enter())
             except (BridgeError, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -121,7 +121,7 @@ class AdapterPlugin(Plugin):
         self.is_initialized = False
         self._resources = None
         if lifespan is not None:
-            home.settle(lifespan.leave())
+            home.finish(lifespan.leave())
 
 
 class _Lifespan:

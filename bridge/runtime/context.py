@@ -124,6 +124,7 @@ class SessionContext:
             message: what the tool is doing, for people.
         """
         if self._call.streaming:
+            message = message.encode("utf-8", "replace").decode()  # names of files may have what no frame carries
             self._call.note(Progress(fraction, message))
 
     async def flush(self) -> None:

@@ -117,7 +117,9 @@ class ToolError(BridgeError):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         code = Code[code] if isinstance(code, str) else code
-        super().__init__(code, message, reason=reason, details=ErrorDetails(metadata=dict(metadata or {})))
+        facts = {str(key): str(value) for key, value in (metadata or {}).items()}
+        # An exception of somebody else often stands where its text is meant.
+        super().__init__(code, str(message), reason=reason, details=ErrorDetails(metadata=facts))
 
 
 class NoHostError(BridgeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from typing import Any, Callable
+from typing import Any
 
 from . import frames
 from .asking import Asking
@@ -15,7 +15,7 @@ from .errors import BridgeError, Code
 from .failures import Settings, began, cancelled, tool_failure
 from .packing import packed_frame
 from .pipe import Pipe
-from .plugins import Plugin
+from .plugins import Home, Plugin
 from .running import RunningCall
 from .tools import Tool
 
@@ -25,9 +25,6 @@ MAX_COLLECTED = 100_000
 """Most values a streaming tool may yield into the list of a unary call."""
 
 log = logging.getLogger("bridge.tool")
-
-Settle = Callable[[Any], Any]
-"""Gives a value, awaited if it has to be."""
 
 
 class Invocation:
@@ -59,7 +56,7 @@ class Invocation:
 
     # -- plain tools ---------------------------------------------------------------------------------------------
 
-    def run(self, settle: Settle) -> Any:
+    def run(self, home: Home) -> Any:
         """Runs a plain tool and returns its result, or ``NO_VALUE`` after the last value of a stream.
 
         Raises nothing but ``BridgeError``.
@@ -72,24 +69,24 @@ class Invocation:
             self._has_begun = True
             owned = self._owner.instance(self._context)
             if not self._owner.has_hooks:
-                return self._call_plain(owned, bound, settle)
+                return self._call_plain(owned, bound, home)
             try:
-                settle(owned.initialize())
-                return self._call_plain(owned, bound, settle)
+                home.settle(owned.initialize())
+                return self._call_plain(owned, bound, home)
             finally:
                 try:
-                    settle(owned.cleanup())
+                    home.finish(owned.cleanup())
                 except BaseException:  # it must hide neither a result nor the tool's own error
                     log.exception("cleanup of %s failed", self._owner.name)
         except BaseException as error:
             raise self._failure(error) from error
 
-    def _call_plain(self, owned: Any, bound: dict[str, Any], settle: Settle) -> Any:
+    def _call_plain(self, owned: Any, bound: dict[str, Any], home: Home) -> Any:
         value = self._tool.call(owned, bound)
         if not self._tool.streaming:
-            return settle(value) if hasattr(value, "__await__") else value
+            return home.settle(value) if hasattr(value, "__await__") else value
         if hasattr(value, "__aiter__") or hasattr(value, "__await__"):
-            return settle(self._pump_async(value))  # a plain function that returns an async generator
+            return home.settle(self._pump_async(value))  # a plain function that returns an async generator
         return self._pump(value)
 
     def _pump(self, values: Iterable[Any]) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from types import ModuleType
@@ -11,7 +13,10 @@ from typing import Any, Callable
 
 from .errors import BridgeError, Code
 
-__all__ = ["load_class"]
+__all__ = ["FILE_MODULE", "import_file", "load_class"]
+
+FILE_MODULE = "bridge_adapter_"
+"""What the names of modules begin with that were loaded from a file of no package."""
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -61,24 +66,42 @@ def _import_module(spec: str, name: str) -> ModuleType:
                 f"there is no module {error.name!r} (for adapter {spec!r}): is it installed in this environment "
                 f"({sys.prefix}), or does it lie in a folder of the manifest's path?",
             ) from error
-    except Exception:  # noqa: BLE001, S110 - code of the package above; importing it below tells the whole story
+    except (Exception, SystemExit):  # noqa: BLE001, S110 - code of the package above; importing it below tells all
         pass
     return _run_import(spec, lambda: importlib.import_module(name))
 
 
-def _import_file(path: str) -> ModuleType:
-    import os
+def import_file(path: str) -> ModuleType | None:
+    """The module that a file is, loaded once by whatever path it is asked for; ``None``: it is no Python file.
 
+    Its name is made of the file's, and of all its path: so it is the same in all processes, and no other file's.
+
+    Raises what the file's code raises; nothing of it is left in ``sys.modules`` then.
+    """
+    file = os.path.realpath(path)
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", os.path.basename(file).rpartition(".")[0])  # noqa: PTH119
+    name = f"{FILE_MODULE}{stem}_{binascii.crc32(os.fsencode(file)):08x}"
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        return None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _import_file(path: str) -> ModuleType:
     if not os.path.isfile(path):  # noqa: PTH113 - pathlib takes some milliseconds
         raise _failed("MODULE_NOT_FOUND", f"there is no file {path!r}")
-    stem = os.path.basename(path).rpartition(".")[0]  # noqa: PTH119
-    name = f"bridge_adapter_{re.sub(r'[^A-Za-z0-9_]', '_', stem)}"
-    spec = importlib.util.spec_from_file_location(name, os.path.abspath(path))  # noqa: PTH100
-    if spec is None or spec.loader is None:
+    module = import_file(path)
+    if module is None:
         raise _failed("MODULE_NOT_FOUND", f"{path!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module
 
 

@@ -85,6 +85,8 @@ class Pipe:
             while self.waiting:
                 self._write(self.waiting.popleft())
             self._write(data, fd)
+        if self.waiting:  # came meanwhile, and whoever brought it has left it to us
+            self.send_waiting()
 
     def send_waiting(self) -> None:
         """Sends what waits, unless somebody sends something just now, who then takes it along."""

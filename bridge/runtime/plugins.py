@@ -20,7 +20,10 @@ class Home(Protocol):
     """Where a plugin lives."""
 
     def settle(self, value: Any) -> Any:
-        """A value; awaited, if it can be."""
+        """A value; awaited, if it can be, as long as somebody waits for the call."""
+
+    def finish(self, value: Any) -> Any:
+        """A value; awaited to its end, if it can be, whoever waits for the call."""
 
     def hold(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Starts a task that waits until it is told."""

@@ -97,6 +97,7 @@ class Worker:
             self._wait()
             if not self._calls:
                 break
+            self._current = self._calls[0]  # before it leaves the others: a cancel is looked up in another thread
             self._run(self._calls.popleft())
         try:
             self._plugin.stop(self)
@@ -138,8 +139,19 @@ class Worker:
         return self._loop
 
     def settle(self, value: Any) -> Any:
-        """A value; awaited, if it can be."""
-        return self.loop.run(_awaited(value), self._current) if hasattr(value, "__await__") else value
+        """A value; awaited, if it can be, as long as somebody waits for the call."""
+        if not hasattr(value, "__await__"):
+            return value
+        call = self._current
+        if call is not None and call.failure is not None:
+            if hasattr(value, "close"):
+                value.close()
+            raise call.failure
+        return self.loop.run(_awaited(value), call)
+
+    def finish(self, value: Any) -> Any:
+        """A value; awaited to its end, if it can be, whoever waits for the call."""
+        return self.loop.run(_awaited(value)) if hasattr(value, "__await__") else value
 
     def hold(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Starts a task that waits until it is told."""
@@ -201,7 +213,6 @@ class Worker:
         return 0 if current is None else current.number
 
     def _run(self, call: RunningCall) -> None:
-        self._current = call
         fd = -1
         try:
             if call.failure is not None:
@@ -239,8 +250,8 @@ class Worker:
         if tool.is_async:
             return self.loop.run(invocation.run_async(), call)
         if self._loop is not None and self._loop.must_run:
-            return self._loop.run_beside(lambda: invocation.run(self.settle))
-        return invocation.run(self.settle)
+            return self._loop.run_beside(lambda: invocation.run(self))
+        return invocation.run(self)
 
     def _read(self, call: RunningCall) -> Any:
         data, memory = call.data, call.memory

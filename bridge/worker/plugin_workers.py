@@ -56,8 +56,8 @@ class PluginWorkers:
 
     @property
     def all(self) -> list[Worker]:
-        """Those that take calls, the oldest first."""
-        return sorted((worker for worker in self._all if worker.usable), key=lambda worker: worker.since)
+        """Those that take calls, the oldest first. Can be asked for in any thread."""
+        return sorted((worker for worker in tuple(self._all) if worker.usable), key=lambda worker: worker.since)
 
     @property
     def root(self) -> int | None:

@@ -27,7 +27,8 @@ class CallOptions(msgspec.Struct, frozen=True):
     on_progress: OnProgress | None = None
     """Called with each note of progress, in the event loop: it must not block."""
     retries: int = 0
-    """Times that a call is repeated which was not begun, or whose worker has died if its tool is idempotent."""
+    """Times that a call is repeated which was not begun, or whose worker has died if its tool is idempotent and has
+    yielded nothing."""
     session_id: str = ""
     """Session whose variables the tool may use; empty: the proxy's own, if it has one."""
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -52,6 +53,8 @@ class Ongoing(msgspec.Struct, eq=False):
     """The latest note."""
     error: BridgeError | None = None
     """Why it was ended, if it was."""
+    has_given: bool = False
+    """Its caller has got some of its values."""
     stall_timeout: float = 0.0
     """Seconds without a note of progress after which it is; 0: any number."""
     _timer: asyncio.TimerHandle | None = None
@@ -71,6 +74,7 @@ class Ongoing(msgspec.Struct, eq=False):
             if chunk.progress is not None:
                 self._note(chunk.progress)
             if emit is not None and chunk.value is not NO_VALUE:
+                self.has_given = True
                 await emit(chunk)
 
         return take

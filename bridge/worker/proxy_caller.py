@@ -59,7 +59,7 @@ class Caller:
             on_progress: called with each note of progress, by the thread that runs the event loop at that time; it must
                 not block. What it raises ends the call.
             retries: times that a call is made again which was not begun, or whose worker has died if its tool is
-                idempotent.
+                idempotent and has yielded nothing.
             session_id: the session whose variables the tool may use, of the proxy's ``host``.
             metadata: free text for the tool.
         """

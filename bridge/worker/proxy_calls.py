@@ -106,7 +106,7 @@ class ProxyCalls:
         try:
             if in_change:
                 return await run(request)
-            return await self._attempt(run, request, options.retries if tool is not None else 0, tool)
+            return await self._attempt(run, request, options.retries, ongoing, tool)
         except BaseException as failure:
             if ongoing.error is not None and ongoing.was_alone:
                 raise ongoing.error from failure
@@ -117,7 +117,7 @@ class ProxyCalls:
             if options.call_id:
                 del self._named[options.call_id]
 
-    async def _attempt(self, run: Run, request: ToolCall, retries: int, tool: Tool | None) -> Any:
+    async def _attempt(self, run: Run, request: ToolCall, retries: int, ongoing: Ongoing, tool: Tool | None) -> Any:
         while True:
             if not self._open.is_set():
                 await self._open.wait()
@@ -125,7 +125,8 @@ class ProxyCalls:
             try:
                 return await run(request)
             except BridgeError as error:
-                if retries <= 0 or tool is None or not _may_repeat(tool, error):
+                # Values that were given cannot be taken back, and would come again.
+                if retries <= 0 or tool is None or ongoing.has_given or not _may_repeat(tool, error):
                     raise
                 pause = error.retry_after or 0.0
             finally:

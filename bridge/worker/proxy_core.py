@@ -192,10 +192,14 @@ class ProxyCore:
     async def restart(self) -> None:
         """Ends all workers when their calls have ended, and starts others with the code as it is now."""
         async with self.calls.change():
-            await self._workers.aclose()
-            self._restarts += self._workers.restarts
-            self._workers = self._make_workers(self._prepare)
-            await self._start_workers()
+            before, self._workers = self._workers, self._make_workers(self._prepare)
+            self._restarts += before.restarts
+            await before.aclose()
+            try:
+                await self._start_workers()
+            except BaseException:
+                self._workers = self._make_workers(self._prepare)  # the next call starts one of these
+                raise
 
     async def _start_workers(self) -> None:
         try:

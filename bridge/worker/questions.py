@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope, Host
-from bridge.hosts.relay import answer, answer_stream
 from bridge.status import to_status
 from bridge.worker.frames import CREDIT, Answer, AnswerEnd, Ask
 
@@ -51,7 +50,7 @@ class Questions:
     def credit(self, number: int, answers: int) -> None:
         """So many more messages of a stream may be sent."""
         if number in self._open:
-            for _ in range(answers):
+            for _ in range(min(answers, CREDIT)):  # nobody can have taken more
                 self._open[number][1].release()
 
     def cancel_all(self) -> None:
@@ -60,6 +59,8 @@ class Questions:
             task.cancel()
 
     async def _answer(self, ask: Ask, host: Host, scope: CallScope, room: asyncio.Semaphore) -> None:
+        from bridge.hosts.relay import answer, answer_stream  # most tools ask for nothing
+
         send = self._connection.send
         try:
             if ask.streaming:

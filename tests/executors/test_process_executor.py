@@ -241,6 +241,21 @@ async def test_an_adapter_from_a_file_runs_in_processes(connect: Connect, tmp_pa
     assert await client.call("double", a=4, timeout=10) == 8
 
 
+async def test_adapters_of_one_file_and_of_files_of_one_name_run_in_processes(connect: Connect, tmp_path: Path) -> None:
+    adapters = []
+    for folder, names in (("one", "ab"), ("two", "c")):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "tools.py"
+        text = "from bridge import Adapter, tool\n"
+        for name in names:
+            text += f"class {name.upper()}(Adapter):\n"
+            text += f"    @tool(isolation='process')\n    def {name}(self) -> str:\n        return {name!r}\n"
+        file.write_text(text, "utf-8")
+        adapters += [adapter for name in names for adapter in load_adapters(f"{file}:{name.upper()}")]
+    client = await connect(*adapters)
+    assert [await client.call(name, timeout=10) for name in "abc"] == ["a", "b", "c"]
+
+
 async def test_a_server_without_such_tools_starts_no_process(start: Any) -> None:
     before = children(os.getpid())
     await start(probes.Inline)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bridge import BridgeError, Code
+from bridge.executors.generations import Generations
+from bridge.executors.process import PoolLimits, ProcessExecutor
 from bridge.loader import load_adapters
 from bridge.server import Server
 from bridge.testing import serving
+from bridge.worker.recipe import adapters_recipe
 from bridge_client import BridgeClient
 from tests.support.waiting import until
 
@@ -211,3 +215,32 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Held(ProcessExecutor):
+    """A generation whose call ends with it."""
+
+    async def start(self) -> None:
+        self.call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def run(self, invocation: Any) -> Any:
+        return self.call
+
+    async def aclose(self) -> None:
+        if not self.call.done():
+            self.call.set_exception(BridgeError(Code.UNAVAILABLE, "it stops", reason="SHUTDOWN"))
+        with suppress(BridgeError):
+            await self.call
+        await asyncio.sleep(0)
+
+
+async def test_a_call_of_the_code_before_is_told_that_the_server_stops() -> None:
+    generations = Generations(lambda _: Held(adapters_recipe([]), [], PoolLimits()), lambda _: None)
+    await generations.start()
+    running = asyncio.ensure_future(generations.run(cast("Any", None)))
+    await asyncio.sleep(0)
+    generations.adopt(await generations.prepare())
+    await generations.aclose()
+    with pytest.raises(BridgeError) as caught:
+        await running
+    assert caught.value.reason == "SHUTDOWN"

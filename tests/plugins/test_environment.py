@@ -349,3 +349,12 @@ def test_a_name_stands_for_a_folder_of_the_user_and_a_path_for_itself(
     for name in ("..", "", "-r", ".hidden", "a b"):
         with pytest.raises(BridgeError):
             environment_path(name, environ)
+
+
+def test_the_lock_of_a_build_changes_no_file_that_it_is_a_link_to(path: Path) -> None:
+    path.parent.mkdir()
+    other = path.parent / "other"
+    other.write_text("precious")
+    path.with_name(f".{path.name}.lock").symlink_to(other)
+    build(path, Plan(installer="pip"))
+    assert other.read_text() == "precious"

@@ -148,6 +148,12 @@ class Sample(Adapter):
         os.kill(os.getpid(), signal.SIGKILL)
 
     @tool(idempotent=True)
+    def yields_and_dies(self) -> Iterator[int]:
+        """Dies when its first value is on its way."""
+        yield 1
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @tool(idempotent=True)
     def dies_once(self, path: str) -> str:
         return _die_once(path)
 

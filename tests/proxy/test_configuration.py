@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import BridgeError, Code
-from tests.proxy.ways import Files, Start, Way, WriteManifest, comes, killed
+from tests.proxy.ways import Awaited, Files, Start, Way, WriteManifest, comes, killed
 
 
 async def test_the_configuration_of_the_manifest_is_there_from_the_beginning(
@@ -177,3 +178,36 @@ async def test_restart_takes_the_code_as_it_is_now_and_keeps_the_configuration(
     assert "process" in way.proxy.tools
     assert await way.call("process") in (await way.stats()).pids
     assert await way.call("label") == "kept"
+
+
+def broken(file: Path) -> Callable[[], object]:
+    """Has a plugin fail; what repairs it."""
+    text = file.read_text()
+    file.write_text("1 / 0")
+    return lambda: file.write_text(text)
+
+
+async def test_a_restart_that_fails_is_made_good_by_the_next_calls(start: Start, plugin: WriteManifest) -> None:
+    manifest = plugin()
+    way = await start(manifest)
+    repair = broken(Path(manifest["adapter"].rpartition(":")[0]))
+    with pytest.raises(BridgeError, match="ZeroDivisionError"):
+        await way.ask("restart")
+    repair()
+    pid = await way.call("pid")
+    assert await way.call("pid") == pid
+    assert (await way.stats()).pids == (pid,)
+
+
+@pytest.mark.parametrize("turns", [1, 3, 5])
+async def test_a_restart_that_is_cancelled_leaves_workers_that_are_kept(
+    start_in: Start, plugin: WriteManifest, turns: int
+) -> None:
+    way = await start_in(Awaited, plugin())
+    restarting = asyncio.create_task(way.ask("restart"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    restarting.cancel()
+    await asyncio.wait((restarting,))
+    pid = await way.call("pid")
+    assert await way.call("pid") == pid

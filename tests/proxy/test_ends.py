@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -268,3 +269,12 @@ async def test_w12_a_plugin_that_prints_ten_megabytes_is_not_held_up(start: Star
         assert await way.call("prints", size=10_000_000) == "printed"
     assert len(way.proxy.logs(10**6)) < 1000
     assert way.proxy.logs(2) == ["x" * 999] * 2
+
+
+async def test_a_stream_that_has_yielded_is_not_made_again(start_anyhow: Start, plugin: WriteManifest) -> None:
+    way = await start_anyhow(plugin())
+    values: list[Any] = []
+    with pytest.raises(BridgeError) as caught:
+        await way.but(retries=2).take(values, "yields_and_dies")
+    assert caught.value.reason == "WORKER_DIED"
+    assert values == [1]

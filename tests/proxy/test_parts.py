@@ -9,14 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
 from bridge.call import Chunk, Emit
 from bridge.worker.callers_loop import CallersLoop
+from bridge.worker.frames import Settings
 from bridge.worker.journal import KEPT_BYTES, Journal
 from bridge.worker.memory import is_running, tree, tree_rss
+from bridge.worker.plugin_workers import PluginWorkers
+from bridge.worker.pool import PoolLimits
+from bridge.worker.process import Worker
 from bridge.worker.proxy_stream import AHEAD, AsyncValues
+from bridge.worker.recipe import adapters_recipe
 from bridge.worker.usage import UsageMeter
 
 PARENT = """
@@ -112,3 +118,24 @@ def test_a_journal_does_not_grow_for_ever() -> None:
     assert KEPT_BYTES - 2000 < sum(len(line) + 1 for line in lines) <= KEPT_BYTES
     assert lines[-1].startswith(f"{number:08d}")
     assert sum(map(len, journal._parts)) <= 2 * KEPT_BYTES + 1000
+
+
+async def test_workers_can_be_looked_at_while_others_come_and_go() -> None:
+    def as_another_thread_does() -> bool:
+        workers._all.add(cast("Any", object()))
+        return True
+
+    class Looked(Worker):
+        usable = property(lambda _: as_another_thread_does())  # type: ignore[assignment]
+        since = 0.0
+
+        def __init__(self) -> None:
+            pass
+
+    workers = PluginWorkers(adapters_recipe([]), PoolLimits(), Settings(), 0.0, no_preparation, Journal())
+    workers._all |= {Looked(), Looked()}
+    assert len(workers.all) == 2
+
+
+async def no_preparation(worker: Worker) -> None:
+    """Leaves it as it is."""

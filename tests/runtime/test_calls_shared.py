@@ -17,7 +17,7 @@ from bridge.errors import BridgeError as FullError
 from bridge.runtime import shared
 from bridge.runtime.calls import pack_chunk, pack_result
 from bridge.runtime.calls import read_request as read
-from bridge.runtime.errors import BridgeError
+from bridge.runtime.errors import BridgeError, Code
 from bridge.runtime.host_tools import pack_request, read_chunk, read_result
 from bridge.runtime.values import from_any
 from bridge.tool_messages import pack_call, read_call
@@ -155,3 +155,17 @@ def test_what_is_not_large_stays_in_the_message() -> None:
         assert pack_result(LARGE[:-1]) == full_pack_result(LARGE[:-1])
     assert lent.size == 0
     assert len(small) > shared.THRESHOLD
+
+
+@needs_sharing
+def test_memory_that_cannot_be_had_is_no_fault_of_the_message() -> None:
+    for value in (LARGE, ARRAY):
+        with shared.lending(1 << 30) as lent:
+            type_url, handle = full_to_any(value)
+        with shared.Memory(lent.write(), lent.size) as memory, shared.borrowing(memory):
+            folder = os.open("/", os.O_RDONLY)
+            os.dup2(folder, memory._fd)  # which the system neither maps nor reads
+            os.close(folder)
+            with pytest.raises(BridgeError) as caught:
+                from_any(type_url, handle)
+        assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, "VALUE_REFUSED")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from bridge.call import NO_VALUE
 from bridge.errors import Code
 from bridge.runtime import Adapter, SessionContext, tool
-from bridge.runtime.frames import FrameReader
+from bridge.runtime.frames import PONG, FrameReader, frame
+from bridge.runtime.pipe import Pipe
 from bridge.worker import frames
 from tests.runtime.conftest import PROBES, StartWorker
 from tests.support import probes
@@ -350,3 +353,41 @@ async def test_a_long_frame_comes_whole(start: StartWorker, probe: type) -> None
     pipe = await start(probe)
     value: Any = ["x" * 1000] * 5000
     assert await pipe.call("echo", value=value) == value
+
+
+async def test_a_record_that_comes_while_another_thread_sends_goes_after_it() -> None:
+    ours, theirs = socket.socketpair()
+    pipe = Pipe(theirs, print, print)
+    long, late = frame(PONG, "x" * 4_000_000), frame(PONG, "late")
+    with ours:
+        sending = threading.Thread(target=pipe.send, args=(long,))
+        sending.start()
+        ours.settimeout(5)
+        received = bytearray(ours.recv(1))  # it is in the middle of it
+        pipe.waiting.append(late)
+        pipe.send_waiting()
+        while len(received) < len(long) + len(late):
+            received += ours.recv(1 << 20)
+        sending.join()
+    assert received == long + late
+    pipe.close()
+
+
+async def test_a_cancel_that_comes_as_its_call_begins_is_heard(start: StartWorker) -> None:
+    class Looks(Adapter):
+        @tool
+        def looks(self) -> bool:
+            return self.context.cancelled.is_set()
+
+    class Handing(collections.deque[Any]):
+        """Has the thread that reads come in between."""
+
+        def popleft(self) -> Any:
+            call = super().popleft()
+            worker._on_cancel([frames.Cancel.__struct_config__.tag, call.number])
+            return call
+
+    pipe = await start(Looks)
+    worker = pipe.thread.worker
+    worker._calls = Handing()
+    assert (await refusal(pipe.call("looks"))).code is Code.CANCELLED

@@ -21,6 +21,7 @@ from bridge.v1.bridge_pb2 import ToolChunk
 from bridge.worker import frames
 from tests.runtime.conftest import Runtime, StartWorker
 from tests.runtime.plugins.objects import AsyncLife, Marked, Plain, Whisper
+from tests.support.waiting import until
 from tests.support.worker_pipe import refusal
 
 
@@ -320,3 +321,92 @@ async def test_a_lifespan_is_left_in_the_task_that_entered_it(start: StartWorker
             pass
     pipe.send(frames.Shutdown())
     assert await pipe.ended() == 0
+
+
+@dataclasses.dataclass
+class Inner:
+    depth: int = 0
+
+
+async def test_a_field_that_the_configuration_does_not_have_is_named(start: StartWorker) -> None:
+    class Nested(Adapter):
+        @dataclasses.dataclass
+        class Config:
+            size: int = 3
+            more: dict[str, Inner] = dataclasses.field(default_factory=dict)
+
+        @tool
+        def shows(self) -> int:
+            return int(self.config.size)
+
+    pipe = await start(Nested)
+    error = await refusal(pipe.call("$initialize", config={"size": 4, "siez": 5}))
+    assert (error.code, error.violations[0].field) == (Code.INVALID_ARGUMENT, "$.config.siez")
+    assert "did you mean size?" in error.message
+    error = await refusal(pipe.call("$initialize", config={"more": {"a": {"depth": 1, "other": 2}}}))
+    assert error.violations[0].field.endswith(".other")
+    assert "there is depth" in error.message
+    assert await pipe.call("shows") == 3
+
+
+async def test_an_awaited_cleanup_of_a_plain_tool_runs_to_its_end_after_a_cancel(start: StartWorker) -> None:
+    events: list[str] = []
+    began = threading.Event()
+
+    class Cleans(Adapter):
+        async def cleanup(self) -> None:
+            events.append("begun")
+            await asyncio.sleep(0)
+            events.append("cleaned")
+
+        @tool
+        def waits(self) -> None:
+            began.set()
+            self.context.cancelled.wait_blocking(5)
+
+    pipe = await start(Cleans)
+    number = pipe.begin("waits")
+    assert await asyncio.to_thread(began.wait, 5)
+    pipe.send(frames.Cancel(number))
+    await pipe.next(number)
+    assert events == ["begun", "cleaned"]
+
+
+async def test_a_change_that_is_cancelled_leaves_the_lifespan_of_before(start: StartWorker) -> None:
+    events: list[str] = []
+    leaves = threading.Event()
+
+    class Slow(Adapter):
+        @dataclasses.dataclass
+        class Config:
+            name: str = "a"
+
+        @classmethod
+        @asynccontextmanager
+        async def lifespan(cls) -> AsyncIterator[None]:
+            yield
+            leaves.set()
+            await until(lambda: "go" in events)
+            events.append("left")
+
+        @tool
+        def one(self) -> int:
+            return 1
+
+    pipe = await start(Slow)
+    number = pipe.begin("$reconfigure", config={"name": "b"})
+    assert await asyncio.to_thread(leaves.wait, 5)
+    pipe.send(frames.Cancel(number))
+    pipe.send(frames.Ping(1))
+    async with asyncio.timeout(5):
+        assert await pipe.pongs.get() == 1
+    events.append("go")
+    await pipe.next(number)
+    assert events == ["go", "left"]
+    assert await pipe.call("$current_config") == {"name": "a"}
+    assert (await pipe.call("$describe"))["initialized"]
+    events.clear()
+    pipe.send(frames.Shutdown())
+    events.append("go")
+    assert await pipe.ended() == 0
+    assert events == ["go", "left"]

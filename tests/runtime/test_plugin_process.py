@@ -385,7 +385,7 @@ async def test_a_worker_without_a_server_is_gone_with_all_that_it_has_started(st
 def _is_dead(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

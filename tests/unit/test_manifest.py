@@ -326,3 +326,23 @@ def test_the_reference_in_the_documentation_is_made_from_the_fields() -> None:
     text = DOCS.read_text("utf-8")
     begin, end = "<!-- made by bridge.manifest_format.markdown() -->\n", "<!-- end -->"
     assert text.partition(begin)[2].partition(end)[0].strip() == markdown().strip()
+
+
+@pytest.mark.parametrize(
+    ("own", "where"),
+    [
+        ({"env": {"set": {"A": "\ud800"}}}, "env.set.A"),
+        ({"env": {"set": {"\ud800": "a"}}}, "env.set"),
+        ({"config": {"a": ["\udfff"]}}, "config.a[0]"),
+        ({"python": "~\ud800"}, "python"),
+        ({"env": {"set": {"A": {"file": "/a\x00b"}}}}, "env.set.A.file"),
+        ({"python": "~nobody\x00x"}, "python"),
+    ],
+)
+def test_text_that_the_system_cannot_take_is_refused(tmp_path: Path, own: dict[str, Any], where: str) -> None:
+    assert where in fields(refusal(file(tmp_path, json.dumps({**SMALL, **own}), "plugin.json")))
+
+
+def test_a_table_that_is_too_deep_is_refused(tmp_path: Path) -> None:
+    path = file(tmp_path, 'name = "a"\nadapter = "a:B"\nconfig' + ".a" * 20_000 + " = 1\n")
+    assert "inside one another" in refusal(path).message

@@ -54,3 +54,10 @@ def test_details_that_are_none_are_left_out(status: bytes) -> None:
 @pytest.mark.parametrize("code", [0, 17, 99, -1])
 def test_an_unknown_code_is_unknown(code: int) -> None:
     assert from_status(code, "", None).code is Code.UNKNOWN
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1e300])
+def test_a_time_that_is_none_is_left_out(seconds: float) -> None:
+    error = BridgeError(Code.UNAVAILABLE, "later", details=ErrorDetails(retry_after=seconds))
+    back = there_and_back(error)
+    assert (back.code, back.message, back.retry_after) == (Code.UNAVAILABLE, "later", None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from ..errors import Code
 from ..shared import HANDLE_SIZE, THRESHOLD, Memory, borrowed, lent
-from .base import malformed, refused
+from .base import Refusal, malformed, refused
 
 __all__ = ["HANDLE_SIZE", "THRESHOLD", "copy", "is_lent", "lend", "view"]
 
@@ -24,18 +27,25 @@ def lend(size: int, *parts: Any) -> bytes | None:
 
 def view(handle: bytes) -> memoryview:
     """The bytes of a handle, where they are. Raises ``Refusal``."""
-    try:
+    with _refusing():
         return _memory(handle).view(handle)
-    except (ValueError, OSError) as error:
-        raise malformed(str(error)) from None
 
 
 def copy(handle: bytes) -> bytes:
     """The bytes of a handle. Raises ``Refusal``."""
-    try:
+    with _refusing():
         return _memory(handle).read(handle)
-    except (ValueError, OSError) as error:
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
         raise malformed(str(error)) from None
+    except (OSError, MemoryError) as error:
+        problem = f"shared memory cannot be had: {getattr(error, 'strerror', None) or 'out of memory'}"
+        raise Refusal(problem, "VALUE_REFUSED", Code.RESOURCE_EXHAUSTED) from None
 
 
 def _memory(handle: bytes) -> Memory:

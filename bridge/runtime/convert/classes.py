@@ -8,6 +8,7 @@ import typing
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Callable
 
+from ..hints import closest
 from .annotations import read_annotations
 from .base import Definitions, JsonSchema, MismatchError, Type, expected, kind_of
 from .containers import fixed
@@ -49,20 +50,21 @@ def choice(values: Collection[Any], convert: Callable[[Any], Any], title: str = 
     return Type(names, one, schema)
 
 
-def instance(hint: type, origin: type, of: Of) -> Type | None:
+def instance(hint: type, origin: type, of: Of, *, strict: bool = False) -> Type | None:
     """The type of a class; ``None`` if none of its values can come over a wire.
 
     Args:
         hint: the class as it is annotated, maybe with arguments.
         origin: the class itself.
         of: the type of an annotation.
+        strict: dataclasses and typed dicts take no fields that they do not have.
     """
     if issubclass(origin, enum.Enum):
         return _enumeration(origin)
     if hasattr(origin, "__dataclass_fields__"):
-        return _dataclass(origin, of)
+        return _dataclass(origin, of, strict)
     if issubclass(origin, dict) and hasattr(origin, "__total__"):
-        return _typed_dict(origin, of)
+        return _typed_dict(origin, of, strict)
     if issubclass(origin, tuple) and hasattr(origin, "_fields"):
         return _named_tuple(origin, of)
     if hasattr(origin, "model_validate"):
@@ -110,8 +112,10 @@ class _Field:
         self.default = default
 
 
-def _object(cls: type, fields: Iterable[_Field], make: Callable[[dict[str, Any]], Any], is_instance: bool) -> Type:
-    """Objects with named fields; unknown ones are ignored, as msgspec does."""
+def _object(
+    cls: type, fields: Iterable[_Field], make: Callable[[dict[str, Any]], Any], is_instance: bool, strict: bool
+) -> Type:
+    """Objects with named fields; unknown ones are ignored, as msgspec does, or refused if it is strict."""
     fields = list(fields)
 
     def convert(value: Any) -> Any:
@@ -119,6 +123,8 @@ def _object(cls: type, fields: Iterable[_Field], make: Callable[[dict[str, Any]]
             return value
         if not isinstance(value, dict):
             raise expected(("object",), value)
+        if strict:
+            _refuse_others(fields, value)
         return make(dict(_fields(fields, value)))
 
     def described(definitions: Definitions) -> JsonSchema:
@@ -136,6 +142,15 @@ def _object(cls: type, fields: Iterable[_Field], make: Callable[[dict[str, Any]]
         return _defined(cls.__name__, definitions, lambda: described(definitions))
 
     return Type(("object",), convert, schema, (cls.__name__,))
+
+
+def _refuse_others(fields: Iterable[_Field], value: Mapping[Any, Any]) -> None:
+    names = [field.name for field in fields]
+    for key in value:
+        if isinstance(key, str) and key not in names:
+            close = closest(key, names)
+            hint = f"did you mean `{close}`?" if close else f"there is {', '.join(names) or 'none at all'}"
+            raise MismatchError(f"There is no such field; {hint}", f".{key[:64]}")
 
 
 def _fields(fields: Iterable[_Field], value: Mapping[Any, Any]) -> Iterable[tuple[str, Any]]:
@@ -160,7 +175,7 @@ def _made(make: Callable[..., Any], fields: dict[str, Any]) -> Any:
         raise MismatchError(str(error)) from None
 
 
-def _dataclass(cls: type, of: Of) -> Type:
+def _dataclass(cls: type, of: Of, strict: bool) -> Type:
     import dataclasses
 
     hints = read_annotations(cls)
@@ -174,17 +189,17 @@ def _dataclass(cls: type, of: Of) -> Type:
         for field in dataclasses.fields(cls)
         if field.init
     ]
-    return _object(cls, fields, lambda values: _made(cls, values), is_instance=True)
+    return _object(cls, fields, lambda values: _made(cls, values), is_instance=True, strict=strict)
 
 
-def _typed_dict(cls: Any, of: Of) -> Type:
+def _typed_dict(cls: Any, of: Of, strict: bool) -> Type:
     required: frozenset[str] = getattr(cls, "__required_keys__", frozenset())
     fields = []
     for name, hint in read_annotations(cls).items():
         word = str(typing.get_origin(hint))  # Python itself does not see it in an annotation that is a text
         is_required = word.endswith(".Required") or (name in required and not word.endswith(".NotRequired"))
         fields.append(_Field(name, of(hint), is_required))
-    return _object(cls, fields, dict, is_instance=False)
+    return _object(cls, fields, dict, is_instance=False, strict=strict)
 
 
 def _named_tuple(cls: Any, of: Of) -> Type:

@@ -37,10 +37,11 @@ class Types:
 
     Args:
         lenient: what is not known takes any value; otherwise it is ``TypeError``.
+        strict: objects have no other fields than those of their class; otherwise others are ignored.
     """
 
-    def __init__(self, *, lenient: bool = False) -> None:
-        self._lenient = lenient
+    def __init__(self, *, lenient: bool = False, strict: bool = False) -> None:
+        self._lenient, self._strict = lenient, strict
         self._classes: dict[Any, Type] = {}
 
     def of(self, hint: Any) -> Type:
@@ -86,7 +87,7 @@ class Types:
         if known is None:
             # A class may have fields of its own kind: they go by this one, which is filled in when all are known.
             known = self._classes[hint] = Type(ANYTHING.names, ANYTHING.convert, ANYTHING.schema)
-            made = instance(hint, origin, self.of)
+            made = instance(hint, origin, self.of, strict=self._strict)
             if made is None:
                 del self._classes[hint]
                 return None

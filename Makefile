@@ -35,7 +35,7 @@ run: $(STAMP) ## set up, then show the bridge at work: host, server and client a
 	$(BIN)/bridge demo
 
 test: $(DEV_STAMP) $(REDIS) ## set up, then run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint types layers proto-check proto-breaking ## formatter, linter, types, import layers, stubs
 
@@ -55,14 +55,24 @@ $(PROTO_VENV)/.installed: Makefile
 	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check '$(PROTO_TOOLS)'
 	@touch $@
 
-proto: $(PROTO_VENV)/.installed ## generate bridge/v1 from proto/
-	$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/bridge/v1/*.proto
+# Snakepit's messages are loaded into a pool of their own (bridge/snakepit/messages.py), from a descriptor set.
+GENERATE = $(PROTO_VENV)/bin/python -m grpc_tools.protoc
+define generate # into a folder
+	$(GENERATE) -Iproto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/bridge/v1/*.proto
+	$(GENERATE) -Iproto/snakepit --pyi_out=$(1)/bridge/snakepit \
+	  --descriptor_set_out=$(1)/bridge/snakepit/messages.binpb snakepit_bridge.proto
+	mv $(1)/bridge/snakepit/snakepit_bridge_pb2.pyi $(1)/bridge/snakepit/messages.pyi
+endef
+
+proto: $(PROTO_VENV)/.installed ## generate bridge/v1 and bridge/snakepit from proto/
+	$(call generate,.)
 
 proto-check: $(PROTO_VENV)/.installed
-	@out=$$(mktemp -d) && $(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iproto --python_out=$$out --pyi_out=$$out \
-	  --grpc_python_out=$$out proto/bridge/v1/*.proto && \
-	for file in $$out/bridge/v1/*; do cmp "$$file" bridge/v1/$$(basename "$$file") || \
-	  { echo "bridge/v1 is stale: run make proto"; exit 1; }; done; rm -rf "$$out"
+	@rm -rf .proto-check && mkdir -p .proto-check/bridge/snakepit
+	@$(call generate,.proto-check)
+	@cd .proto-check && for file in bridge/*/*; do cmp "$$file" "../$$file" || \
+	  { echo "$$file is stale: run make proto"; exit 1; }; done
+	@rm -rf .proto-check
 
 proto-breaking: $(DEV_STAMP)
 	$(BIN)/buf breaking proto --against proto/baseline.binpb

@@ -14,7 +14,11 @@ from bridge.errors import BridgeError, Code
 from bridge.session import SessionContext
 from bridge.tool import Tool, inspect_tool, marked
 
-__all__ = ["Adapter", "AdapterInfo", "inspect_adapter"]
+__all__ = ["FALLBACK", "TOOLS", "WRAPS", "Adapter", "AdapterInfo", "inspect_adapter"]
+
+FALLBACK, TOOLS, WRAPS = "__bridge_fallback__", "__bridge_tools__", "__bridge_wraps__"
+"""Attributes of adapters that wrap classes of another kind: ``AdapterInfo.fallback``, tools that are described already,
+and the class, by whose name the adapter is found again in other processes."""
 
 
 class Adapter:
@@ -71,6 +75,8 @@ class AdapterInfo(msgspec.Struct, frozen=True):
     """The same for ``cleanup``."""
     blocking_init: bool
     """Whether ``__init__`` is the author's own, and so may block."""
+    fallback: Tool | None = None
+    """Takes the calls of tools that nobody has."""
 
 
 @lru_cache(maxsize=128)
@@ -82,7 +88,7 @@ def inspect_adapter(cls: type) -> AdapterInfo:
     name = f"{cls.__module__}:{cls.__qualname__}"
     if not (isinstance(cls, type) and issubclass(cls, Adapter)):
         raise _refused("NOT_AN_ADAPTER", f"{name} is not an adapter: derive it from bridge.Adapter")
-    tools: dict[str, Tool] = {}
+    tools: dict[str, Tool] = dict(getattr(cls, TOOLS, ()))
     for attribute in sorted(dir(cls)):
         function = inspect.getattr_static(cls, attribute)
         if (options := marked(function)) is None:
@@ -95,7 +101,8 @@ def inspect_adapter(cls: type) -> AdapterInfo:
                 "give one of them another name with @tool(name=...)",
             )
         tools[tool.name] = tool
-    if not tools:
+    fallback = getattr(cls, FALLBACK, None)
+    if not tools and fallback is None:
         raise _refused("NO_TOOLS", f"{name} has no tools: mark methods with @tool")
     return AdapterInfo(
         cls=cls,
@@ -104,6 +111,7 @@ def inspect_adapter(cls: type) -> AdapterInfo:
         initialize=_hook(cls, "initialize"),
         cleanup=_hook(cls, "cleanup"),
         blocking_init=cls.__init__ is not Adapter.__init__,
+        fallback=fallback,
     )
 
 

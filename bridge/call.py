@@ -13,7 +13,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from bridge.host import Host
 
-__all__ = ["NO_VALUE", "Chunk", "Emit", "Headers", "Progress", "ToolCall", "time_remaining"]
+__all__ = ["NO_VALUE", "Chunk", "Emit", "Headers", "Progress", "ToolCall", "as_chunk", "time_remaining"]
 
 
 class _NoValue:
@@ -43,6 +43,13 @@ class Chunk(msgspec.Struct, frozen=True):
 
     value: Any = NO_VALUE
     progress: Progress | None = None
+    metadata: Mapping[str, str] | None = None
+    """Free text beside a value, where the wire of the caller has room for it."""
+
+
+def as_chunk(value: Any) -> Chunk:
+    """What a tool has yielded; one that has more to say of it than a value yields a ``Chunk`` itself."""
+    return value if type(value) is Chunk else Chunk(value)
 
 
 Emit = Callable[[Chunk], Awaitable[None]]
@@ -91,6 +98,11 @@ class ToolCall(msgspec.Struct):
     """Who the caller proved to be; empty without authentication."""
     frontend: str = "grpc"
     """Which way it came in."""
+    plain: str = ""
+    """Rules (``bridge.snakepit.graceful.ResultRules``) by which what it gives becomes plain JSON already where it runs,
+    if that is another process; empty: it stays as it is."""
+    place: str = ""
+    """Where to run it instead of the tool's own place (``Entry.place``); for frontends, not for callers."""
 
     def __repr__(self) -> str:
         # Arguments and sessions are the caller's; what is shown here may end up in a log.

@@ -30,6 +30,7 @@ __all__ = [
     "check_path",
     "enclosing",
     "is_nested",
+    "name_in_headers",
     "path_below",
 ]
 
@@ -40,6 +41,8 @@ MAX_CALL_DEPTH = 16
 
 _PATH = re.compile(r"[!-+\--~]{1,128}(?:, ?[!-+\--~]{1,128})*")
 """Names of any language: visible ASCII, which is what metadata can carry, without commas."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _SHOWN = 500
 """Characters of a path in a message."""
 
@@ -73,8 +76,14 @@ def is_nested(call: ToolCall) -> bool:
 
 def path_below(call: ToolCall) -> str:
     """The path of calls that the tool of this call makes."""
-    path = call.headers.get(CALL_PATH)
-    return f"{path},{call.tool}" if path else call.tool
+    path, name = call.headers.get(CALL_PATH), name_in_headers(call)
+    return f"{path},{name}" if path else name
+
+
+def name_in_headers(call: ToolCall) -> str:
+    """The name of the tool, as headers can carry it and hosts take it: adapters of Snakepit have tools of any name."""
+    name = call.tool
+    return name if _NAME.fullmatch(name) else _NOT_IN_NAME.sub("_", name[:128]) or "_"
 
 
 def check_path(path: str, tool: str) -> None:

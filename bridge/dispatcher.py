@@ -122,7 +122,8 @@ class Dispatcher:
         enclosing = Enclosing(call, context.cancelled)
         ENCLOSING.set(enclosing)  # never reset: a call has a task, and so a context, of its own
         try:
-            executor, invocation = self._executors[entry.place], Invocation(entry, call, context, self._errors)
+            executor = self._executors[call.place or entry.place]
+            invocation = Invocation(entry, call, context, self._errors)
             places = entry.tool.options.max_concurrency
             if places is None:
                 return await executor.run(invocation)

@@ -11,12 +11,13 @@ import logging
 import secrets
 import traceback
 from collections.abc import Callable, Iterator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from bridge.adapter import Adapter
-from bridge.call import NO_VALUE, Chunk, Emit, ToolCall
+from bridge.call import NO_VALUE, Chunk, Emit, ToolCall, as_chunk
 from bridge.errors import BridgeError, Code, ErrorDetails
 from bridge.registry import Entry
 from bridge.session import SessionContext
@@ -68,9 +69,9 @@ class Invocation(msgspec.Struct):
         tool = self.entry.tool
         has_begun = False
         try:
-            if tool.streaming and not self.call.streaming and not tool.options.collect:
+            if tool.streaming and not tool.dynamic and not self.call.streaming and not tool.options.collect:
                 raise _streams(tool)
-            arguments = tool.bind(self.call.arguments)
+            arguments = tool.bind(self.call.arguments) if not tool.dynamic else self._unbound()
             if tool.context_parameter is not None:
                 arguments[tool.context_parameter] = self.context
             if tool.reads:
@@ -83,11 +84,16 @@ class Invocation(msgspec.Struct):
             try:
                 if info.initialize:
                     await self._hook(place, info.initialize, adapter.initialize)
-                if tool.streaming:
-                    return await self._stream(place, tool, adapter, arguments)
+                if tool.streaming and not tool.dynamic:
+                    return await self._stream(place, tool, tool.function(adapter, **arguments))
                 if tool.is_async:
-                    return await tool.function(adapter, **arguments)
-                return await place.call(functools.partial(tool.function, adapter, **arguments))
+                    result = await tool.function(adapter, **arguments)
+                else:
+                    result = await place.call(functools.partial(tool.function, adapter, **arguments))
+                result = await self._streamed(place, tool, result) if tool.dynamic else result
+                if self.call.streaming:
+                    await self.context.flush()  # nobody expects a note of progress after the result
+                return result
             finally:
                 if info.cleanup:
                     await self._clean_up(place, info.cleanup, adapter)
@@ -98,16 +104,27 @@ class Invocation(msgspec.Struct):
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            raise tool_failure(tool, error, self.errors) from error
+            raise tool_failure(self.call.tool, error, self.errors) from error
 
-    async def _stream(self, place: Place, tool: Tool, adapter: Adapter, arguments: dict[str, Any]) -> Any:
+    def _unbound(self) -> dict[str, Any]:
+        """What a tool takes that stands for any."""
+        return {"tool_name": self.call.tool, "arguments": self.call.arguments}
+
+    async def _streamed(self, place: Place, tool: Tool, result: Any) -> Any:
+        """The result of a tool that may turn out to stream."""
+        if not isinstance(result, (GeneratorType, AsyncGeneratorType)):
+            return result
+        if not self.call.streaming and not tool.options.collect:
+            raise _streams(msgspec.structs.replace(tool, name=self.call.tool))
+        return await self._stream(place, tool, result)
+
+    async def _stream(self, place: Place, tool: Tool, values: Any) -> Any:
         collected: list[Any] | None = None if self.call.streaming else []
         emit = self.call.emit if collected is None else _collector(collected, tool.name)
-        values = tool.function(adapter, **arguments)
-        if tool.is_async:
+        if isinstance(values, AsyncGeneratorType):
             try:
                 async for value in values:
-                    await emit(Chunk(value))  # fails when nobody listens any more, whatever the generator does
+                    await emit(as_chunk(value))  # fails when nobody listens any more, whatever the generator does
             finally:
                 await values.aclose()
         else:
@@ -183,15 +200,15 @@ def _collector(values: list[Any], name: str) -> Emit:
     return collect
 
 
-def tool_failure(tool: Tool, error: BaseException, policy: ErrorPolicy) -> BridgeError:
+def tool_failure(tool: str, error: BaseException, policy: ErrorPolicy) -> BridgeError:
     """What a caller sees of an exception of a tool; the log has the rest under the error id."""
     error_id = secrets.token_hex(8)
-    log.error("tool %s failed (error id %s)", tool.name, error_id, exc_info=error, extra={"error_id": error_id})
+    log.error("tool %s failed (error id %s)", tool, error_id, exc_info=error, extra={"error_id": error_id})
     reason = type(error).__name__
     if policy.redact:
-        message = f"tool {tool.name!r} failed; the server's log has the details under error id {error_id}"
+        message = f"tool {tool!r} failed; the server's log has the details under error id {error_id}"
     elif isinstance(error, SystemExit):
-        message = f"tool {tool.name!r} called sys.exit({error.code!r}): a tool must return or raise"
+        message = f"tool {tool!r} called sys.exit({error.code!r}): a tool must return or raise"
     else:
         message = f"{reason}: {_text(error)}"
     debug = "".join(traceback.format_exception(error)) if policy.debug else None

@@ -1,4 +1,4 @@
-"""From what a user wrote on the command line to adapter classes.
+"""From what a user wrote, on the command line or in a program, to adapter classes and functions.
 
 Adapters come from configuration and from installed packages, never from a request.
 """
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.adapter import Adapter
 from bridge.errors import BridgeError, Code
+from bridge.runtime.loading import import_file
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
 
-__all__ = ["ENTRY_POINTS", "load_adapters"]
+__all__ = ["ENTRY_POINTS", "load_adapters", "load_function"]
 
 ENTRY_POINTS = "tool_bridge.adapters"
 """Group of entry points under which installed packages offer adapters."""
@@ -34,17 +35,22 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 def load_adapters(spec: str) -> list[type]:
     """Adapter classes named by ``package.module:Class``, ``path/to/file.py:Class``, or an entry point's name.
 
+    A class that was written for Snakepit's own server (``bridge.stock``) can be named, too, and as Snakepit does it:
+    ``package.module.Class``.
+
     Without ``:Class`` a module or file stands for all the adapters defined in it or listed in its ``__all__``.
 
     Raises ``BridgeError`` FAILED_PRECONDITION: ``MODULE_NOT_FOUND``, ``IMPORT_FAILED``, ``CLASS_NOT_FOUND``,
     ``NOT_AN_ADAPTER``; the message says what to do.
     """
     location, _, class_name = spec.partition(":")
-    if not class_name and (entry := _entry_point(location)) is not None:
-        return [_checked(_run_import(spec, entry.load), spec)]
-    if location.endswith(".py") or "/" in location:
+    if _is_file(location):
         module = _run_import(spec, lambda: _import_file(Path(location)))
+    elif not class_name and not _is_in_package(location) and (entry := _entry_point(location)) is not None:
+        return [_checked(_run_import(spec, entry.load), spec)]
     elif _DOTTED.fullmatch(location):
+        if not class_name and _ends_in_class(location):
+            location, _, class_name = location.rpartition(".")
         module = _import_module(spec, location)
     else:
         raise _failed(
@@ -55,6 +61,25 @@ def load_adapters(spec: str) -> list[type]:
     if class_name:
         return [_class(module, class_name, spec)]
     return _all_in(module, spec)
+
+
+def load_function(spec: str) -> Callable[..., Any]:
+    """The function named by ``package.module:function`` or ``path/to/file.py:function``.
+
+    Raises ``BridgeError`` FAILED_PRECONDITION: ``MODULE_NOT_FOUND``, ``IMPORT_FAILED``, ``FUNCTION_NOT_FOUND``.
+    """
+    location, _, name = spec.rpartition(":")
+    if _is_file(location):
+        module = _run_import(spec, lambda: _import_file(Path(location)))
+    elif _DOTTED.fullmatch(location):
+        module = _import_module(spec, location)
+    else:
+        message = f"{spec!r} names no function: write package.module:function or path/to/file.py:function"
+        raise _failed("MODULE_NOT_FOUND", message)
+    found = _member(module, name)
+    if not callable(found):
+        raise _failed("FUNCTION_NOT_FOUND", f"{module.__name__} has no function {name!r}")
+    return found  # type: ignore[no-any-return]
 
 
 def _entry_points() -> EntryPoints:
@@ -81,24 +106,48 @@ def _import_module(spec: str, name: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise _failed(
                 "MODULE_NOT_FOUND",
-                f"there is no module {error.name!r} (for adapter {spec!r}): is it installed in this environment "
+                f"there is no module {error.name!r} (for {spec!r}): is it installed in this environment "
                 f"({sys.prefix}), or does it lie in the current folder?",
             ) from error
-    except Exception:  # noqa: BLE001, S110 - code of the package above; importing it below tells the whole story
+    except (Exception, SystemExit):  # noqa: BLE001, S110 - code of the package above; importing it below tells all
         pass
     return _run_import(spec, lambda: importlib.import_module(name))
+
+
+def _is_file(location: str) -> bool:
+    """Whether it is the path of a file, and no module or entry point."""
+    return location.endswith(".py") or "/" in location
+
+
+def _is_in_package(name: str) -> bool:
+    """Whether a dotted name begins with a package that is there: then it is no entry point's, whatever its end is."""
+    package, dot, _ = name.partition(".")
+    if not dot or not package.isidentifier():
+        return False
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # the program itself
+        return False
+
+
+def _ends_in_class(name: str) -> bool:
+    """Whether the last part of a dotted name is a class and no module, as far as one can tell without importing it."""
+    if not name.rpartition(".")[2][:1].isupper() or "." not in name:
+        return False
+    try:
+        return importlib.util.find_spec(name) is None
+    except ModuleNotFoundError:
+        return True
+    except (Exception, SystemExit):  # noqa: BLE001 - code of the package above; importing it tells the whole story
+        return False
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise _failed("MODULE_NOT_FOUND", f"there is no file {str(path)!r}")
-    name = f"bridge_adapter_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}"
-    module_spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if module_spec is None or module_spec.loader is None:
+    module = import_file(str(path))
+    if module is None:
         raise _failed("MODULE_NOT_FOUND", f"{str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    module_spec.loader.exec_module(module)
     return module
 
 
@@ -118,21 +167,34 @@ def _run_import(spec: str, load: Callable[[], T]) -> T:
         ) from error
 
 
-def _class(module: ModuleType, name: str, spec: str) -> type:
+def _member(module: ModuleType, name: str) -> Any:
+    """What a dotted name in a module stands for, or ``None``."""
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
+    return found
+
+
+def _class(module: ModuleType, name: str, spec: str) -> type:
+    found = _member(module, name)
     if found is None:
         adapters = ", ".join(cls.__name__ for cls in _adapters(module))
         there = f"; it has {adapters}" if adapters else "; it has no adapters at all"
-        raise _failed("CLASS_NOT_FOUND", f"{module.__name__} has no class {name!r}{there}")
+        where = spec.partition(":")[0]
+        raise _failed("CLASS_NOT_FOUND", f"{where} has no class {name!r}{there}")
     return _checked(found, spec)
 
 
-def _checked(found: object, spec: str) -> type:
-    if not (isinstance(found, type) and issubclass(found, Adapter)):
-        raise _failed("NOT_AN_ADAPTER", f"{spec!r} is not an adapter class: derive it from bridge.Adapter")
-    return found
+def _checked(found: Any, spec: str) -> type:
+    """An adapter class; one that was written for Snakepit's own server as one of ours."""
+    if isinstance(found, type):
+        if issubclass(found, Adapter):
+            return found
+        from bridge.stock import is_stock, stock_adapter  # of no use to others
+
+        if is_stock(found):
+            return stock_adapter(found)
+    raise _failed("NOT_AN_ADAPTER", f"{spec!r} is not an adapter class: derive it from bridge.Adapter")
 
 
 def _adapters(module: ModuleType) -> list[type]:
@@ -155,7 +217,8 @@ def _attribute(module: ModuleType, name: str) -> Any:
 def _all_in(module: ModuleType, spec: str) -> list[type]:
     adapters = _adapters(module)
     if not adapters:
-        raise _failed("CLASS_NOT_FOUND", f"{spec!r} has no adapters: derive a class from bridge.Adapter")
+        advice = f"derive a class from bridge.Adapter, or name one that was written for Snakepit: {spec}:Class"
+        raise _failed("CLASS_NOT_FOUND", f"{spec!r} has no adapters: {advice}")
     return adapters
 
 

@@ -13,9 +13,11 @@ from bridge.errors import BridgeError, Code
 from bridge.runtime.hints import suggest
 from bridge.tool import ELSEWHERE, IN_PROCESSES, ISOLATIONS, Tool
 
-__all__ = ["WORKERS", "Entry", "Registry"]
+__all__ = ["PLAIN_PROCESS", "WORKERS", "Entry", "Registry"]
 
 
+PLAIN_PROCESS = "plain-process"
+"""Plain tools in processes, async ones inline."""
 WORKERS = "workers"
 """The place of adapters' tools that run in processes."""
 
@@ -36,8 +38,8 @@ class Registry:
 
     Args:
         adapters: adapter classes.
-        isolation: where tools run that do not say; empty: plain ones in a thread, async ones inline. ``thread`` is for
-            plain ones only.
+        isolation: where tools run that do not say; empty: plain ones in a thread, async ones inline, which stay there
+            for ``thread``, and for ``plain-process``.
         everything_in_processes: tools that would run here run in processes, so that their code can be exchanged.
 
     Raises ``BridgeError`` FAILED_PRECONDITION, reason ``DUPLICATE_TOOL``, if two adapters have a tool of one name.
@@ -53,6 +55,8 @@ class Registry:
         self.revision = 0
         """Another number after each change."""
         self._entries: dict[str, Entry] = {}
+        self._fallback: Entry | None = None
+        """Takes the calls of tools that are not known."""
         for cls in adapters:
             self._add(inspect_adapter(cls))
 
@@ -80,13 +84,25 @@ class Registry:
         for name, tool in adapter.tools.items():
             if (other := self._entries.get(name)) is not None:
                 raise _duplicate(other.adapter.name, adapter.name, name)
-            if tool.options.isolation is None and (not tool.is_async or self._isolation in ELSEWHERE):
-                tool = msgspec.structs.replace(tool, isolation=self._isolation or tool.isolation)
-            if self._everything_in_processes and tool.isolation not in ELSEWHERE:
-                tool = msgspec.structs.replace(tool, isolation="process")
-            place = WORKERS if tool.isolation in IN_PROCESSES else tool.isolation
-            self._entries[name] = Entry(tool, adapter, place)
+            self._entries[name] = self._entry(tool, adapter)
+        if adapter.fallback is not None:
+            if self._fallback is not None:
+                raise _duplicate(self._fallback.adapter.name, adapter.name, "*")
+            self._fallback = self._entry(adapter.fallback, adapter)
         self.adapters.append(adapter)
+
+    def _entry(self, tool: Tool, adapter: AdapterInfo) -> Entry:
+        if tool.options.isolation is None and self._isolation:
+            tool = msgspec.structs.replace(tool, isolation=self._isolation_of(tool))
+        if self._everything_in_processes and tool.isolation not in ELSEWHERE:
+            tool = msgspec.structs.replace(tool, isolation="process")
+        return Entry(tool, adapter, WORKERS if tool.isolation in IN_PROCESSES else tool.isolation)
+
+    def _isolation_of(self, tool: Tool) -> str:
+        """Of a tool that does not say."""
+        if self._isolation == PLAIN_PROCESS:
+            return tool.isolation if tool.is_async else "process"
+        return "inline" if tool.is_async and self._isolation not in ELSEWHERE else self._isolation
 
     @property
     def tools(self) -> list[Tool]:
@@ -94,9 +110,15 @@ class Registry:
         return [self._entries[name].tool for name in sorted(self._entries)]
 
     @property
+    def isolations(self) -> set[str]:
+        """How they run."""
+        return {tool.isolation for adapter in self.adapters for tool in self._tools_of(adapter)}
+
+    @property
     def places(self) -> set[str]:
         """Where they run."""
-        return {entry.place for entry in self._entries.values()}
+        places = {entry.place for entry in self._entries.values()}
+        return places if self._fallback is None else places | {self._fallback.place}
 
     @property
     def owners(self) -> list[str]:
@@ -110,18 +132,36 @@ class Registry:
         return [
             adapter
             for adapter in self.adapters
-            if any(self._entries[name].tool.isolation in isolations for name in adapter.tools)
+            if any(tool.isolation in isolations for tool in self._tools_of(adapter))
         ]
+
+    def _tools_of(self, adapter: AdapterInfo) -> list[Tool]:
+        """As they are placed."""
+        tools = [self._entries[name].tool for name in adapter.tools]
+        if self._fallback is not None and self._fallback.adapter is adapter:
+            tools.append(self._fallback.tool)
+        return tools
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
     def __getitem__(self, name: str) -> Entry:
         """The tool of a name. Raises ``BridgeError`` NOT_FOUND, reason ``TOOL_NOT_FOUND``."""
-        entry = self._entries.get(name)
+        entry = self.get(name)
         if entry is None:
             raise self._not_found(name)
         return entry
+
+    def get(self, name: str) -> Entry | None:
+        """The tool of a name, if there is one."""
+        return self._entries.get(name) or self._fallback
+
+    def takes(self, name: str, parameter: str) -> bool:
+        """Whether a tool takes, or may take, an argument of a name."""
+        if self._fallback is not None:  # whose tools take anything
+            return True
+        entry = self._entries.get(name)
+        return entry is not None and any(parameter == each.name for each in entry.tool.parameters)
 
     def _not_found(self, name: str) -> BridgeError:
         return BridgeError(
@@ -150,6 +190,8 @@ class Registry:
                     raise BridgeError(Code.FAILED_PRECONDITION, message, reason="LIFESPAN_FAILED") from error
                 for name in adapter.tools:
                     self._entries[name].resources = resources
+                if self._fallback is not None and self._fallback.adapter is adapter:
+                    self._fallback.resources = resources
             yield
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.blocking_variables import BlockingVariables
 from bridge.call import NO_VALUE, Chunk, Progress, ToolCall, time_remaining
-from bridge.call_path import CALL_PATH, check_path, path_below
+from bridge.call_path import CALL_PATH, check_path, name_in_headers, path_below
 from bridge.cancel_event import CancelEvent
 from bridge.errors import BridgeError, Code, ErrorDetails, NoHostError, NoSessionError
 from bridge.host import CallScope, Host, NoHost
@@ -125,6 +125,7 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
         """
         if not self._call.streaming:
             return
+        message = message.encode("utf-8", "replace").decode()  # names of files may have what no wire carries
         scheduled, self._progress = self._progress is not None, Progress(fraction, message)
         if not scheduled:
             self._loop.call_soon_threadsafe(self._start_relay)
@@ -149,7 +150,9 @@ class SessionContext(SessionVariables, msgspec.Struct, eq=False):
 
     def _scope(self) -> CallScope:
         call = self._call
-        return CallScope(call.session_id, call.deadline, self._headers(), f"tool:{call.tool}", call.principal)
+        return CallScope(
+            call.session_id, call.deadline, self._headers(), f"tool:{name_in_headers(call)}", call.principal
+        )
 
     def _session(self) -> CallScope:
         if not self._call.session_id:

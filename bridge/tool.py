@@ -177,6 +177,9 @@ class Tool(msgspec.Struct, frozen=True):
     """Converts to types msgspec does not know; ``None`` if there are none."""
     reads: tuple[str, ...] = ()
     """Session variables that are fetched before it starts."""
+    dynamic: bool = False
+    """What it takes and gives is not known before: its function is called with ``tool_name`` and ``arguments`` as they
+    came, and a result that is a generator is streamed."""
 
     def bind(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments for the function, validated and converted; defaults filled in.

@@ -7,7 +7,7 @@ they are what protobuf would write is tested.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -23,6 +23,7 @@ from bridge.runtime.shared import borrowed
 from bridge.v1 import bridge_pb2
 
 __all__ = [
+    "add_metadata",
     "bad_response",
     "message_too_large",
     "pack_call",
@@ -60,7 +61,7 @@ def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
     value = chunk.value
     if type(value) is bytes and not is_lent(value):
         size = len(value)
-        if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None:
+        if size < SHORT and 0 < sequence < SEQUENCES and not final and chunk.progress is None and not chunk.metadata:
             # Small pieces in large numbers are what streams are made of: tables and no calls.
             return FIELD_2[size] + value + _SEQUENCE[sequence >> 7][sequence & 127]
         message = b"\x12%b%b" % (varint(size), value)  # data = 2
@@ -73,10 +74,26 @@ def pack_chunk(chunk: Chunk, sequence: int, final: bool) -> bytes:
         message += b"0" + varint(sequence)  # sequence = 6
     if final:
         message += b"\x18\x01"  # is_final = 3
+    if chunk.metadata:
+        noted = bridge_pb2.ToolChunk()
+        add_metadata(noted.metadata, chunk.metadata)
+        message += noted.SerializeToString()  # metadata = 4
     if (progress := chunk.progress) is not None:
         note = bridge_pb2.Progress(fraction=progress.fraction, message=progress.message).SerializeToString()
         message += b":" + varint(len(note)) + note  # progress = 7
     return message
+
+
+def add_metadata(field: MutableMapping[str, str], metadata: Mapping[str, str]) -> None:
+    """Puts the metadata of a chunk, a mapping that a tool has made, into the field for it.
+
+    Raises ``BridgeError`` INVALID_ARGUMENT, reason ``UNSUPPORTED_VALUE``, if it is not all text.
+    """
+    try:
+        field.update(metadata)
+    except (AttributeError, TypeError, ValueError):
+        problem = "keys and values must be text, and valid Unicode"
+        raise invalid_argument("$.metadata", problem, reason="UNSUPPORTED_VALUE") from None
 
 
 def pack_call(
@@ -240,7 +257,7 @@ def _chunk(message: bridge_pb2.ToolChunk) -> Chunk:
         value = _value(message.value)
     elif message.HasField("data"):
         value = message.data
-    return Chunk(value, _progress(message))
+    return Chunk(value, _progress(message), dict(message.metadata) if message.metadata else None)
 
 
 def _progress(message: bridge_pb2.ToolChunk) -> Progress | None:

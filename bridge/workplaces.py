@@ -14,7 +14,6 @@ from bridge.errors import BridgeError, Code
 from bridge.executors.base import Executor
 from bridge.executors.generations import Generations
 from bridge.executors.process import PoolLimits, ProcessExecutor, Settings, adapter_spec
-from bridge.manifest import Limits, Manifest, load_manifest, manifest_recipe
 from bridge.registry import WORKERS, Registry
 from bridge.tool import IN_PROCESSES, Tool
 from bridge.tool_specs import read_tools
@@ -22,6 +21,7 @@ from bridge.worker.recipe import Recipe, adapters_recipe
 
 if TYPE_CHECKING:
     from bridge.executors.ray import RayExecutor
+    from bridge.manifest import Limits, Manifest
 
 __all__ = ["Workplaces"]
 
@@ -128,11 +128,11 @@ class Workplaces:
     def _of_adapters(self, adapters: Sequence[type]) -> Workplace:
         config = self._config
         specs = [adapter_spec(adapter) for adapter in adapters]
-        isolations = {tool.isolation for tool in self._registry.tools} & IN_PROCESSES
+        isolations = self._registry.isolations & IN_PROCESSES
         recipe = adapters_recipe(specs, config.isolation, everything_in_processes=config.reload)
 
         def make(on_health: OnHealth) -> ProcessExecutor:
-            return self._executor(recipe, isolations, Limits(), on_health)
+            return self._executor(recipe, isolations, on_health)
 
         def select(data: bytes) -> list[Tool]:
             return [tool for tool in read_tools(data) if tool.isolation in IN_PROCESSES]
@@ -140,10 +140,12 @@ class Workplaces:
         return self._workplace(WORKERS, ", ".join(specs), make, select)
 
     def _of_plugin(self, manifest: Manifest) -> Workplace:
+        from bridge.manifest import manifest_recipe  # most servers have no plugins
+
         def make(on_health: OnHealth) -> ProcessExecutor:
             nonlocal manifest
             manifest = _as_it_is_now(manifest)
-            return self._executor(manifest_recipe(manifest), {manifest.isolation}, manifest.limits, on_health)
+            return self._executor(manifest_recipe(manifest), {manifest.isolation}, on_health, manifest.limits)
 
         def select(data: bytes) -> list[Tool]:
             return [_limited(tool, manifest.limits.call_timeout) for tool in read_tools(data, manifest.isolation)]
@@ -158,20 +160,27 @@ class Workplaces:
         workplace = Workplace(place, owner, Generations(make, on_health), select)
         return workplace
 
-    def _executor(self, recipe: Recipe, isolations: Iterable[str], own: Limits, on_health: OnHealth) -> ProcessExecutor:
+    def _executor(
+        self, recipe: Recipe, isolations: Iterable[str], on_health: OnHealth, own: Limits | None = None
+    ) -> ProcessExecutor:
         config = self._config
+
+        def limit(name: str, general: T) -> T:
+            said: T | None = getattr(own, name, None)
+            return general if said is None else said
+
         return ProcessExecutor(
             recipe,
             isolations,
             PoolLimits(
-                workers=_first(own.workers, config.workers),
-                queue_size=_first(own.queue_size, config.queue_size),
-                max_calls=_first(own.max_calls, config.worker_max_calls),
-                ttl=_first(own.ttl, config.worker_ttl),
-                max_rss=_first(own.max_rss, config.worker_max_rss),
+                workers=limit("workers", config.workers),
+                queue_size=limit("queue_size", config.queue_size),
+                max_calls=limit("max_calls", config.worker_max_calls),
+                ttl=limit("ttl", config.worker_ttl),
+                max_rss=limit("max_rss", config.worker_max_rss),
             ),
-            grace=_first(own.grace, config.worker_grace),
-            start_timeout=own.start_timeout,
+            grace=limit("grace", config.worker_grace),
+            start_timeout=recipe.start_timeout,
             settings=self._settings(),
             on_wait=self._on_wait,
             on_health=on_health,
@@ -210,12 +219,10 @@ class Workplaces:
         return Settings(config.redact_errors, config.debug, config.max_message_bytes, log_level=config.log_level)
 
 
-def _first(own: T | None, general: T) -> T:
-    return general if own is None else own
-
-
 def _as_it_is_now(manifest: Manifest) -> Manifest:
     """A manifest as its file says today. Raises ``BridgeError`` if that is none, or has become another plugin's."""
+    from bridge.manifest import load_manifest
+
     if not manifest.file:
         return manifest
     again = load_manifest(manifest.file)

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from bridge.call import Chunk, Emit
+from bridge.call import Emit, as_chunk
 from bridge.cancel_event import CancelEvent
 from bridge.executors._channel import Channel, ChannelClosedError
 
@@ -99,7 +99,7 @@ class JobPlace:
         try:
             while batch := await channel.take():
                 for value in batch:
-                    await emit(Chunk(value))
+                    await emit(as_chunk(value))
         except BaseException:
             if self.cancelled is not None:
                 self.cancelled.set()  # a generator that waits for something else than room would not notice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from bridge.call import Chunk, Emit
+from bridge.call import Emit, as_chunk
 from bridge.invocation import Invocation
 
 __all__ = ["InlineExecutor"]
@@ -35,6 +35,6 @@ class _Here:
     async def pump(self, values: Iterator[Any], emit: Emit) -> None:
         try:
             for value in values:
-                await emit(Chunk(value))
+                await emit(as_chunk(value))
         finally:
             values.close()  # type: ignore[attr-defined]

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from bridge.adapter import WRAPS
 from bridge.errors import BridgeError, Code
 from bridge.invocation import Invocation
+from bridge.runtime.loading import FILE_MODULE
 from bridge.tool import IN_PROCESSES
 from bridge.worker.frames import Settings
 from bridge.worker.lineage import Lineage
@@ -91,8 +93,8 @@ def adapter_spec(adapter: type) -> str:
     found: Any = module
     for part in adapter.__qualname__.split("."):
         found = getattr(found, part, None)
-    if found is adapter and module is not None:
-        if adapter.__module__.startswith("bridge_adapter_") and module.__file__:
+    if found is getattr(adapter, WRAPS, adapter) and module is not None:
+        if adapter.__module__.startswith(FILE_MODULE) and module.__file__:
             return f"{Path(module.__file__).resolve()}:{adapter.__qualname__}"
         if adapter.__module__ != "__main__":
             return f"{adapter.__module__}:{adapter.__qualname__}"

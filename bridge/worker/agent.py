@@ -18,6 +18,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, NoReturn
 
+import msgspec
+
 from bridge.call import NO_VALUE, ToolCall
 from bridge.call import Chunk as ToolChunk
 from bridge.call_path import ENCLOSING, Enclosing
@@ -328,6 +330,8 @@ class Agent:
             value = await executor.run(Invocation(entry, call, context, self._policy))
             if value is NO_VALUE:
                 return b"", -1, 0
+            if call.plain:
+                value = _carried(value, call.plain, call.streaming)
             return await self._packed(call.tool, value, partial(_pack, call.tool, value))
         except BaseException as error:
             context.cancelled.set()
@@ -360,21 +364,25 @@ class Agent:
             headers=frame.headers,
             deadline=None if frame.remaining is None else monotonic() + frame.remaining,
             streaming=frame.streaming,
+            plain=frame.plain,
             size=len(frame.request),
             principal=frame.principal,
             frontend="worker",
         )
         if frame.streaming:
-            call.emit = partial(self._emit, call.tool, running)
+            call.emit = partial(self._emit, call.tool, call.plain, running)  # not the call: no circle keeps arguments
         return call
 
-    async def _emit(self, tool: str, running: _Running, chunk: ToolChunk) -> None:
+    async def _emit(self, tool: str, plain: str, running: _Running, chunk: ToolChunk) -> None:
         """Sends a chunk when there is room for it; returns when it is on its way."""
         if chunk.value is not NO_VALUE:
             await running.credit.acquire()
+            if plain:
+                chunk = msgspec.structs.replace(chunk, value=_carried(chunk.value, plain, True))
         sequence = running.sequence
         running.sequence += 1
-        message, fd, shared = await self._packed(tool, chunk.value, partial(pack_chunk, chunk, sequence, final=False))
+        make = partial(pack_chunk, chunk, sequence, final=False)
+        message, fd, shared = await self._packed(tool, chunk.value, make)
         send = self._connection.send_later if running.is_batched else self._connection.send
         send(frames.Chunk(running.id, message, shared), fd)
         await self._connection.drain()
@@ -395,6 +403,12 @@ def _pack(tool: str, value: Any) -> bytes:
         return pack_result(value)
     except BridgeError as error:
         raise unsupported_result(tool, error) from error
+
+
+def _carried(value: Any, rules: str, streaming: bool) -> Any:
+    from bridge.snakepit.carrying import carried  # for calls by that wire only
+
+    return carried(value, rules, streaming=streaming)
 
 
 def _start_failure(error: BaseException) -> BridgeError:

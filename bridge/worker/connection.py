@@ -10,6 +10,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from mmap import MAP_PRIVATE, mmap
 from typing import Any
 
 from bridge.errors import BridgeError
@@ -55,7 +56,7 @@ class Connection:
         self._on_message = on_message
         self._on_lost = on_lost
         self._max_shared = max_shared
-        self._into = [memoryview(bytearray(READ_SIZE))]
+        self._into = [memoryview(mmap(-1, READ_SIZE, MAP_PRIVATE))]  # of which nothing is there that was never needed
         self._descriptors: deque[int] = deque()
         """Those that came, and whose frames are not complete."""
         self._memory: shared.Memory | None = None

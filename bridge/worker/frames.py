@@ -69,6 +69,8 @@ class Call(msgspec.Struct, array_like=True, tag=1, gc=False):
     streaming: bool
     shared: int = 0
     """Bytes of the memory that comes with the frame, as a descriptor (``bridge.runtime.shared``); 0: none does."""
+    plain: str = ""
+    """``ToolCall.plain``; without meaning to a plugin, whose runtime has values that all stay as they are."""
 
 
 class Cancel(msgspec.Struct, array_like=True, tag=2, gc=False):

@@ -32,8 +32,9 @@ from bridge.runtime.zygote_messages import (
     StartFailed,
 )
 from bridge.worker import start_failure
+from bridge.worker.pipes import open_pipes
 from bridge.worker.recipe import Recipe, adapters_recipe
-from bridge.worker.zygote_process import ZygoteProcess, open_pipes, when_ended
+from bridge.worker.zygote_process import ZygoteProcess, when_ended
 
 __all__ = ["Exit", "Newborn", "Nursery", "Recipe", "adapters_recipe"]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from bridge.call import Headers, ToolCall
-from bridge.telemetry.propagation import trace_of
+from bridge.telemetry.propagation import CORRELATION, trace_of
 from bridge.worker.journal import Journal
 
 __all__ = ["Allowance", "Output"]
@@ -111,6 +111,8 @@ class Output:
                     self._fields["session_id"] = request.session_id
                 if trace := trace_of(headers):
                     self._fields["trace_id"] = trace
+                if correlation := headers.get(CORRELATION):
+                    self._fields["correlation_id"] = correlation
         return self._fields
 
     def drain(self) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from bridge.call import ToolCall, time_remaining
-from bridge.call_path import CALL_PATH, path_below
+from bridge.call_path import CALL_PATH, name_in_headers, path_below
 from bridge.errors import BridgeError, Code
 from bridge.host import CallScope
 from bridge.status import read_status
@@ -213,7 +213,8 @@ class Worker:
         self._output.begin(number, request, headers)
         self._pulse.begin(number)
         remaining = time_remaining(request.deadline)
-        frame = frames.Call(number, message, headers, remaining, request.principal, request.streaming, shared)
+        streaming, plain = request.streaming, request.plain
+        frame = frames.Call(number, message, headers, remaining, request.principal, streaming, shared, plain)
         self._connection.send(frame, fd)
         return call
 
@@ -391,7 +392,7 @@ def _scope(request: ToolCall, ask: frames.Ask) -> CallScope:
     path, claimed = path_below(request), ask.headers.get(CALL_PATH, "")
     headers[CALL_PATH] = claimed if claimed.startswith(f"{path},") else path
     deadline = None if ask.remaining is None else time.monotonic() + ask.remaining
-    return CallScope(request.session_id, deadline, headers, f"tool:{request.tool}", request.principal)
+    return CallScope(request.session_id, deadline, headers, f"tool:{name_in_headers(request)}", request.principal)
 
 
 def _too_late(pid: int, seconds: float) -> BridgeError:

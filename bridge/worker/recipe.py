@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +95,8 @@ def interpreter(python: str) -> str:
     if not python:
         return sys.executable
     if os.sep not in python:
+        import shutil  # with all that it takes to unpack archives
+
         python = shutil.which(python) or python
     # Links stay: that of a venv leads out of it.
     path = Path(python).expanduser().absolute()

@@ -13,16 +13,22 @@ from functools import partial
 
 from bridge.runtime.death import Exit, kill_group
 from bridge.runtime.zygote_messages import MAX_PACKET, Message, read, write
+from bridge.worker.forked import Forked, take
 from bridge.worker.memory import tree
+from bridge.worker.pipes import open_pipes
 from bridge.worker.recipe import Recipe, command, environment
 from bridge.worker.spawner import spawn
 
-__all__ = ["ZygoteProcess", "open_pipes", "when_ended"]
+__all__ = ["ZygoteProcess", "when_ended"]
 
 _OUTPUT_KEPT = 16384
 """Bytes of what it has printed last."""
 _OUTPUT_SHOWN = 100
 """Lines of that."""
+_OUTPUT_READS = 64
+"""Reads of it at once: more than a pipe holds, and an end if it goes on writing."""
+_ROOM_AGAIN = 0.05
+"""Seconds until it is tried again what the system had no room for."""
 
 
 class ZygoteProcess:
@@ -38,7 +44,7 @@ class ZygoteProcess:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        process: subprocess.Popen[bytes] | Forked,
         control: socket.socket,
         output: int,
         on_message: Callable[[Message], None],
@@ -62,10 +68,12 @@ class ZygoteProcess:
     async def start(
         cls, recipe: Recipe, on_message: Callable[[Message], None], on_death: Callable[[Exit], None]
     ) -> ZygoteProcess:
-        """Starts a process; nothing of it is left if this is cancelled.
+        """Starts a process, or takes one that was forked for this; nothing of it is left if this is cancelled.
 
         Raises ``OSError`` if the interpreter cannot be run, or the system starts no process.
         """
+        if (forked := take(recipe)) is not None:
+            return cls(forked, forked.control, forked.output, on_message, on_death)
         control, theirs, output, output_write = open_pipes(socket.SOCK_SEQPACKET)
         try:
             process = await _started(partial(_start, recipe, theirs.fileno(), output_write))
@@ -132,7 +140,7 @@ class ZygoteProcess:
         self._on_death(Exit.from_returncode(returncode))
 
     def _flush(self) -> None:
-        while self._outbox:
+        while self._outbox:  # empty, too, after a hang-up
             packet, fds = self._outbox[0]
             try:
                 socket.send_fds(self._control, [packet], fds)
@@ -141,9 +149,13 @@ class ZygoteProcess:
                 return
             except ConnectionError:
                 pass  # it is gone, as its process tells
+            except OSError:  # the system has too many descriptors on their way
+                self._loop.call_later(_ROOM_AGAIN, self._flush)
+                return
             self._outbox.popleft()
             _close_all(fds)
-        self._loop.remove_writer(self._control)
+        if self.is_listening:
+            self._loop.remove_writer(self._control)
 
     def _read_control(self) -> None:
         while self.is_listening:
@@ -163,7 +175,9 @@ class ZygoteProcess:
 
     def _read_output(self) -> None:
         """Takes what it prints, so that it never has to wait."""
-        while not self._output.closed:
+        for _ in range(_OUTPUT_READS):
+            if self._output.closed:
+                return
             data = self._output.read(65536)
             if data is None:  # nothing at the moment
                 return
@@ -181,6 +195,9 @@ def when_ended(pid: int, then: Callable[[], None]) -> None:
     except ProcessLookupError:
         loop.call_soon(then)
         return
+    except OSError:  # no descriptor is left
+        loop.call_later(_ROOM_AGAIN, when_ended, pid, then)
+        return
 
     def ended() -> None:
         loop.remove_reader(pidfd)
@@ -188,17 +205,6 @@ def when_ended(pid: int, then: Callable[[], None]) -> None:
         then()
 
     loop.add_reader(pidfd, ended)
-
-
-def open_pipes(kind: int) -> tuple[socket.socket, socket.socket, int, int]:
-    """Two sockets of a pair, and the read end and the write end of a pipe. Raises ``OSError`` if there is no room."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    try:
-        return ours, theirs, *os.pipe()
-    except OSError:
-        ours.close()
-        theirs.close()
-        raise
 
 
 async def _started(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:

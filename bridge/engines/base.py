@@ -7,7 +7,7 @@ both directions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ __all__ = [
     "Channel",
     "ChannelOptions",
     "ClientTls",
+    "Duplex",
     "Method",
     "ServerCall",
     "ServerEngine",
@@ -47,6 +48,10 @@ class ServerCall(Protocol):
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline; ``None`` if it has none."""
 
+    async def start(self) -> None:
+        """Sends the headers of the answer, for a client that waits for them; without it they go with the first message.
+        At most once, and before that message."""
+
     async def write(self, message: bytes) -> None:
         """Sends a message of a stream; returns when flow control has room for more."""
 
@@ -58,6 +63,8 @@ Unary = Callable[[ServerCall, bytes], Awaitable[bytes]]
 """Answers a request with one message. Raises ``BridgeError`` for any other status."""
 UnaryStream = Callable[[ServerCall, bytes], Awaitable[None]]
 """Answers a request with messages given to ``call.write``."""
+Duplex = Callable[[ServerCall, AsyncIterator[bytes]], Awaitable[None]]
+"""Answers requests as they come with messages given to ``call.write``."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -67,7 +74,8 @@ class Method(msgspec.Struct, frozen=True):
     """``/package.Service/Method``."""
     unary: Unary | None = None
     stream: UnaryStream | None = None
-    """Exactly one of the two is set."""
+    duplex: Duplex | None = None
+    """Exactly one of the three is set."""
     public: bool = False
     """Answered without authentication (health)."""
 

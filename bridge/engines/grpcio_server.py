@@ -84,6 +84,9 @@ class _Call:
         remaining: float | None = self._context.time_remaining()
         return None if remaining is None or remaining > _FOREVER else remaining
 
+    async def start(self) -> None:
+        await self._context.send_initial_metadata(())
+
     def fail(self, error: BridgeError) -> None:
         self.failing = asyncio.create_task(_fail(self._context, error))
 
@@ -173,12 +176,14 @@ class GrpcioServer:
                 await _end(call, context, None)
             return response
 
-        async def stream(request: bytes, context: Any) -> None:
+        answer: Any = method.stream or method.duplex
+
+        async def stream(request: Any, context: Any) -> None:
             call = _Call(context)
             try:
                 if admit is not None:
                     call.principal = admit(call)
-                await method.stream(call, request)  # type: ignore[misc]
+                await answer(call, request)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - the edge of the server: every failure becomes a status
@@ -188,7 +193,9 @@ class GrpcioServer:
 
         if method.unary is not None:
             return grpc.unary_unary_rpc_method_handler(unary)
-        return grpc.unary_stream_rpc_method_handler(stream)
+        if method.stream is not None:
+            return grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.stream_stream_rpc_method_handler(stream)
 
     def _admission(self, method: Method) -> Callable[[_Call], str] | None:
         """What says who a caller is, or None where nobody has to say."""

@@ -11,7 +11,6 @@ from bridge.engines.base import Method, ServerCall
 from bridge.registry import Registry
 from bridge.tool_specs import tool_specs
 from bridge.v1.bridge_pb2 import GetServerInfoResponse, ListToolsResponse
-from bridge.v1.host_pb2 import ListHostToolsResponse
 
 __all__ = ["host_catalog", "server_catalog"]
 
@@ -37,6 +36,8 @@ def server_catalog(registry: Registry, info: Callable[[], GetServerInfoResponse]
 
 def host_catalog(registry: Registry) -> list[Method]:
     """ListHostTools of HostService."""
+    from bridge.v1.host_pb2 import ListHostToolsResponse  # bridges have none of it
+
     return [
         _kept(
             "/bridge.v1.HostService/ListHostTools",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -10,8 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from bridge.engines.base import Method, ServerCall
-from bridge.host import CallScope
-from bridge.hosts.grpc import CHANGED_BY
+from bridge.frontends.answering import answering, scope_of
 from bridge.hosts.limits import limit_exceeded
 from bridge.hosts.messages import (
     fill_history,
@@ -39,8 +37,6 @@ from bridge.variables import variable_not_found
 __all__ = ["host_methods"]
 
 R = TypeVar("R", bound=Message)
-
-_TOOL = re.compile(r"tool:[A-Za-z0-9_.-]{1,128}")
 
 
 def host_methods(host: SessionHost, *, max_message_bytes: int = 16 * 1024 * 1024) -> list[Method]:
@@ -84,34 +80,26 @@ class _HostService:
     def _method(
         self, name: str, from_string: Callable[[bytes], R], handle: Callable[[ServerCall, R], Awaitable[Message]]
     ) -> Method:
-        async def answer(call: ServerCall, data: bytes) -> bytes:
-            response = (await handle(call, parse_request(from_string, data))).SerializeToString()
-            if len(response) > self._max_message_bytes:
-                subject = f"an answer of {len(response)} bytes"
-                advice = "ask for fewer variables at once, list them by a narrower pattern"
-                raise limit_exceeded("max_message_bytes", self._max_message_bytes, subject, advice)
-            return response
-
-        return Method(f"/bridge.v1.HostService/{name}", unary=answer)
+        return answering(f"/bridge.v1.HostService/{name}", from_string, handle, self._max_message_bytes)
 
     async def _open_session(self, call: ServerCall, request: host_pb2.OpenSessionRequest) -> Message:
         ttl = read_ttl(request, request.ttl)
-        session = await self._host.open_session(_scope(call, ""), metadata=request.metadata, ttl=ttl)
+        session = await self._host.open_session(scope_of(call, ""), metadata=request.metadata, ttl=ttl)
         response = host_pb2.OpenSessionResponse()
         fill_session(response.session, session)
         return response
 
     async def _close_session(self, call: ServerCall, request: host_pb2.CloseSessionRequest) -> Message:
-        await self._host.close_session(_scope(call, request.session_id))
+        await self._host.close_session(scope_of(call, request.session_id))
         return host_pb2.CloseSessionResponse()
 
     async def _get_session(self, call: ServerCall, request: host_pb2.GetSessionRequest) -> Message:
         response = host_pb2.GetSessionResponse()
-        fill_session(response.session, await self._host.get_session(_scope(call, request.session_id)))
+        fill_session(response.session, await self._host.get_session(scope_of(call, request.session_id)))
         return response
 
     async def _list_sessions(self, call: ServerCall, request: host_pb2.ListSessionsRequest) -> Message:
-        sessions = await self._host.list_sessions(_scope(call, ""), request.limit)
+        sessions = await self._host.list_sessions(scope_of(call, ""), request.limit)
         response = host_pb2.ListSessionsResponse()
         for session in sessions:
             fill_session(response.sessions.add(), session)
@@ -120,18 +108,18 @@ class _HostService:
 
     async def _heartbeat(self, call: ServerCall, request: host_pb2.HeartbeatRequest) -> Message:
         response = host_pb2.HeartbeatResponse()
-        fill_time(response.expires_at, await self._host.heartbeat(_scope(call, request.session_id)))
+        fill_time(response.expires_at, await self._host.heartbeat(scope_of(call, request.session_id)))
         return response
 
     async def _register_variable(self, call: ServerCall, request: host_pb2.RegisterVariableRequest) -> Message:
-        variable = await self._host.register_variable(_scope(call, request.session_id), read_declaration(request))
+        variable = await self._host.register_variable(scope_of(call, request.session_id), read_declaration(request))
         response = host_pb2.RegisterVariableResponse()
         fill_variable(response.variable, variable)
         return response
 
     async def _get_variable(self, call: ServerCall, request: host_pb2.GetVariableRequest) -> Message:
         name = request.name
-        found = await self._host.read_stored(_scope(call, request.session_id), (name,))
+        found = await self._host.read_stored(scope_of(call, request.session_id), (name,))
         if name not in found:
             raise variable_not_found(name)
         response = host_pb2.GetVariableResponse()
@@ -140,7 +128,7 @@ class _HostService:
 
     async def _get_variables(self, call: ServerCall, request: host_pb2.GetVariablesRequest) -> Message:
         names = request.names
-        found = await self._host.read_stored(_scope(call, request.session_id), names)
+        found = await self._host.read_stored(scope_of(call, request.session_id), names)
         response = host_pb2.GetVariablesResponse()
         for name, stored in found.items():
             fill_stored(response.variables[name], stored)
@@ -151,7 +139,7 @@ class _HostService:
     async def _set_variable(self, call: ServerCall, data: bytes) -> bytes:
         # What is asked most often goes without the frames and messages that a method by ``_method`` has.
         request = parse_request(host_pb2.SetVariableRequest.FromString, data)
-        return pack_version(await self._host.set_variable(_scope(call, request.session_id), read_write(request)))
+        return pack_version(await self._host.set_variable(scope_of(call, request.session_id), read_write(request)))
 
     async def _set_variables(self, call: ServerCall, request: host_pb2.SetVariablesRequest) -> Message:
         # Counted before anything is decoded: the point of the limit is the work.
@@ -160,7 +148,7 @@ class _HostService:
             subject = f"{len(request.updates)} variables in one call"
             raise limit_exceeded("max_names_per_call", maximum, subject, "use several calls")
         writes, refused = read_writes(request)
-        results = await self._host.set_variables(_scope(call, request.session_id), writes, atomic=request.atomic)
+        results = await self._host.set_variables(scope_of(call, request.session_id), writes, atomic=request.atomic)
         results.update(refused)
         response = host_pb2.SetVariablesResponse()
         fill_results(response, results)
@@ -168,24 +156,24 @@ class _HostService:
 
     async def _list_variables(self, call: ServerCall, request: host_pb2.ListVariablesRequest) -> Message:
         response = host_pb2.ListVariablesResponse()
-        for stored in await self._host.list_stored(_scope(call, request.session_id), request.pattern):
+        for stored in await self._host.list_stored(scope_of(call, request.session_id), request.pattern):
             fill_stored(response.variables.add(), stored)
         return response
 
     async def _delete_variable(self, call: ServerCall, request: host_pb2.DeleteVariableRequest) -> Message:
-        scope = _scope(call, request.session_id)
+        scope = scope_of(call, request.session_id)
         await self._host.delete_variable(scope, request.name, expected_version=read_expected(request))
         return host_pb2.DeleteVariableResponse()
 
     async def _get_variable_history(self, call: ServerCall, request: host_pb2.GetVariableHistoryRequest) -> Message:
-        scope = _scope(call, request.session_id)
+        scope = scope_of(call, request.session_id)
         response = host_pb2.GetVariableHistoryResponse()
         for stored in await self._host.read_history(scope, request.name, limit=request.limit):
             fill_history(response.entries.add(), stored, stored.kind)
         return response
 
     async def _rollback_variable(self, call: ServerCall, request: host_pb2.RollbackVariableRequest) -> Message:
-        scope, expected = _scope(call, request.session_id), read_expected(request)
+        scope, expected = scope_of(call, request.session_id), read_expected(request)
         variable = await self._host.rollback_variable(
             scope, request.name, request.target_version, expected_version=expected
         )
@@ -196,7 +184,7 @@ class _HostService:
     async def _watch_variables(self, call: ServerCall, data: bytes) -> None:
         request = parse_request(host_pb2.WatchVariablesRequest.FromString, data)
         updates = self._host.watch_stored(
-            _scope(call, request.session_id),
+            scope_of(call, request.session_id),
             request.names,
             initial=request.include_initial_values,
             resume_after=request.resume_after,
@@ -206,11 +194,3 @@ class _HostService:
                 message = host_pb2.VariableUpdate()
                 fill_update(message, update)
                 await call.write(message.SerializeToString())
-
-
-def _scope(call: ServerCall, session_id: str) -> CallScope:
-    headers = call.headers
-    changed_by = headers.get(CHANGED_BY, "client")
-    if changed_by != "client" and not _TOOL.fullmatch(changed_by):
-        changed_by = "client"
-    return CallScope(session_id, None, headers, changed_by, call.principal)

@@ -25,11 +25,19 @@ class StreamWriter:
         write: sends a message; returns when flow control has room for more.
         limit: bytes of a message that need no look.
         check: looks at longer ones; raises ``BridgeError`` to refuse one.
+        pack: makes a message of a chunk, its number, and whether it is the last.
     """
 
-    __slots__ = ("_busy", "_check", "_limit", "_sequence", "_turn", "_write")
+    __slots__ = ("_busy", "_check", "_limit", "_pack", "_sequence", "_turn", "_write")
 
-    def __init__(self, write: Callable[[bytes], Awaitable[None]], limit: int, check: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        limit: int,
+        check: Callable[[bytes], None],
+        pack: Callable[[Chunk, int, bool], bytes] = pack_chunk,
+    ) -> None:
+        self._pack = pack
         self._write = write
         self._limit = limit
         self._check = check
@@ -49,15 +57,16 @@ class StreamWriter:
             await self._turn.wait()
         self._busy = True
         try:
-            message = pack_chunk(chunk, self._sequence, final)
+            message = self._pack(chunk, self._sequence, final)
             if len(message) > self._limit:
                 self._check(message)
             self._sequence += 1
-            await self._write(message)
-        except BridgeError:
-            raise
-        except Exception as error:  # whatever an engine raises here: nobody takes the message
-            raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from error
+            try:
+                await self._write(message)
+            except BridgeError:
+                raise
+            except Exception as error:  # whatever an engine raises here: nobody takes the message
+                raise BridgeError(Code.CANCELLED, "the client is gone", reason="CLIENT_GONE") from error
         finally:
             self._busy = False
             if self._turn is not None:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from bridge.call import NO_VALUE, time_remaining
+from bridge.call import NO_VALUE
 from bridge.codec import encode
 from bridge.engines.base import Channel
-from bridge.errors import BridgeError, Code, NoSessionError, invalid_argument
+from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.host import CallScope
 from bridge.hosts.glob import check_pattern
 from bridge.hosts.limits import check_ttl
@@ -25,6 +25,7 @@ from bridge.hosts.messages import (
     read_update,
     read_variable,
 )
+from bridge.hosts.scopes import headers_of, session_of, time_left
 from bridge.tool_messages import pack_call, parse_response, read_result, read_stream
 from bridge.v1 import bridge_pb2, host_pb2
 from bridge.variable_types import check_constraints
@@ -39,10 +40,7 @@ from bridge.variables import (
     check_version,
 )
 
-__all__ = ["CHANGED_BY", "GrpcHost"]
-
-CHANGED_BY = "bridge-changed-by"
-"""Metadata key that says which tool writes: ``tool:<name>``."""
+__all__ = ["GrpcHost"]
 
 M = TypeVar("M", bound=Message)
 
@@ -77,19 +75,19 @@ class GrpcHost:
 
     async def get_session(self, scope: CallScope) -> SessionInfo:
         """Describes the session."""
-        request = host_pb2.GetSessionRequest(session_id=_session(scope))
+        request = host_pb2.GetSessionRequest(session_id=session_of(scope))
         response = await self._ask("GetSession", request, host_pb2.GetSessionResponse, scope)
         return read_session(response.session)
 
     async def heartbeat(self, scope: CallScope) -> float:
         """Keeps the session; when it ends if nothing happens from now on, seconds since the epoch."""
-        request = host_pb2.HeartbeatRequest(session_id=_session(scope))
+        request = host_pb2.HeartbeatRequest(session_id=session_of(scope))
         response = await self._ask("Heartbeat", request, host_pb2.HeartbeatResponse, scope)
         return read_time(response.expires_at)
 
     async def close_session(self, scope: CallScope) -> None:
         """Ends the session and frees its variables."""
-        request = host_pb2.CloseSessionRequest(session_id=_session(scope))
+        request = host_pb2.CloseSessionRequest(session_id=session_of(scope))
         await self._ask("CloseSession", request, host_pb2.CloseSessionResponse, scope)
 
     async def list_sessions(self, scope: CallScope, limit: int = 0) -> list[SessionInfo]:
@@ -104,7 +102,7 @@ class GrpcHost:
         """Reads variables at one instant; those that do not exist are absent."""
         for name in names:
             check_name(name)
-        request = host_pb2.GetVariablesRequest(session_id=_session(scope), names=names)
+        request = host_pb2.GetVariablesRequest(session_id=session_of(scope), names=names)
         response = await self._ask("GetVariables", request, host_pb2.GetVariablesResponse, scope)
         return {name: read_variable(message) for name, message in response.variables.items()}
 
@@ -130,7 +128,7 @@ class GrpcHost:
 
     async def _set_one(self, scope: CallScope, write: Write) -> dict[str, WriteResult]:
         check_name(write.name)
-        request = host_pb2.SetVariableRequest(session_id=_session(scope), name=write.name)
+        request = host_pb2.SetVariableRequest(session_id=session_of(scope), name=write.name)
         encode(write.value, request.value, write.name)
         _fill_metadata(request.metadata, write.metadata)
         if write.expected_version is not None:
@@ -152,7 +150,7 @@ class GrpcHost:
         return results
 
     async def _set_batch(self, scope: CallScope, writes: Sequence[Write], atomic: bool) -> dict[str, WriteResult]:
-        request = host_pb2.SetVariablesRequest(session_id=_session(scope), atomic=atomic)
+        request = host_pb2.SetVariablesRequest(session_id=session_of(scope), atomic=atomic)
         results: dict[str, WriteResult] = {}
         for write in writes:
             try:
@@ -180,7 +178,7 @@ class GrpcHost:
         name = declaration.name
         check_name(name)
         check_constraints(declaration.type, declaration.constraints)
-        request = host_pb2.RegisterVariableRequest(session_id=_session(scope), name=name, type=declaration.type)
+        request = host_pb2.RegisterVariableRequest(session_id=session_of(scope), name=name, type=declaration.type)
         _fill_metadata(request.metadata, declaration.metadata)
         encode(declaration.value, request.value, name)
         fill_constraints(request.constraints, declaration.constraints)
@@ -192,14 +190,14 @@ class GrpcHost:
     async def list_variables(self, scope: CallScope, pattern: str = "") -> list[Variable]:
         """Variables whose name matches a glob (``*``, ``?``), sorted; all without a pattern."""
         check_pattern(pattern)
-        request = host_pb2.ListVariablesRequest(session_id=_session(scope), pattern=pattern)
+        request = host_pb2.ListVariablesRequest(session_id=session_of(scope), pattern=pattern)
         response = await self._ask("ListVariables", request, host_pb2.ListVariablesResponse, scope)
         return [read_variable(message) for message in response.variables]
 
     async def delete_variable(self, scope: CallScope, name: str, *, expected_version: int | None = None) -> None:
         """Deletes a variable; NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if there is none."""
         check_name(name)
-        request = host_pb2.DeleteVariableRequest(session_id=_session(scope), name=name)
+        request = host_pb2.DeleteVariableRequest(session_id=session_of(scope), name=name)
         if expected_version is not None:
             request.expected_version = _checked(expected_version)
         await self._ask("DeleteVariable", request, host_pb2.DeleteVariableResponse, scope)
@@ -210,7 +208,7 @@ class GrpcHost:
         """The changes of a variable that are still kept, newest first, the current one included; at most ``limit``
         (0: all). NOT_FOUND, reason ``VARIABLE_NOT_FOUND``, if none is."""
         check_name(name)
-        request = host_pb2.GetVariableHistoryRequest(session_id=_session(scope), name=name, limit=_count(limit))
+        request = host_pb2.GetVariableHistoryRequest(session_id=session_of(scope), name=name, limit=_count(limit))
         response = await self._ask("GetVariableHistory", request, host_pb2.GetVariableHistoryResponse, scope)
         return [read_history(name, entry) for entry in response.entries]
 
@@ -221,7 +219,7 @@ class GrpcHost:
         is not kept."""
         check_name(name)
         check_version(version, "target_version")
-        request = host_pb2.RollbackVariableRequest(session_id=_session(scope), name=name, target_version=version)
+        request = host_pb2.RollbackVariableRequest(session_id=session_of(scope), name=name, target_version=version)
         if expected_version is not None:
             request.expected_version = _checked(expected_version)
         response = await self._ask("RollbackVariable", request, host_pb2.RollbackVariableResponse, scope)
@@ -241,13 +239,13 @@ class GrpcHost:
         for name in names:
             check_name(name)
         request = host_pb2.WatchVariablesRequest(
-            session_id=_session(scope), names=names, include_initial_values=initial
+            session_id=session_of(scope), names=names, include_initial_values=initial
         )
         for name, version in (resume_after or {}).items():
             check_version(version, "resume_after")
             request.resume_after[name] = version
         path, data = _SERVICE + "WatchVariables", request.SerializeToString()
-        messages = self._channel.stream(path, data, headers=_headers(scope), timeout=_timeout(scope))
+        messages = self._channel.stream(path, data, headers=headers_of(scope), timeout=time_left(scope))
         async with aclosing(messages):
             async for message in messages:
                 yield read_update(parse_response(host_pb2.VariableUpdate, message))
@@ -266,13 +264,15 @@ class GrpcHost:
         """Runs a tool of the host and returns its result."""
         request = pack_call(tool, arguments, scope.session_id)
         path = _SERVICE + "ExecuteHostTool"
-        return read_result(await self._channel.unary(path, request, headers=_headers(scope), timeout=_timeout(scope)))
+        return read_result(
+            await self._channel.unary(path, request, headers=headers_of(scope), timeout=time_left(scope))
+        )
 
     async def stream_tool(self, scope: CallScope, tool: str, arguments: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Runs a streaming tool of the host; yields what it yields. Closing the generator cancels the tool."""
         request = pack_call(tool, arguments, scope.session_id)
         path = _SERVICE + "ExecuteStreamingHostTool"
-        messages = self._channel.stream(path, request, headers=_headers(scope), timeout=_timeout(scope))
+        messages = self._channel.stream(path, request, headers=headers_of(scope), timeout=time_left(scope))
         async with aclosing(read_stream(messages)) as chunks:
             async for chunk in chunks:
                 if chunk.value is not NO_VALUE:
@@ -284,14 +284,8 @@ class GrpcHost:
 
     async def _ask(self, method: str, request: Message, response: type[M], scope: CallScope) -> M:
         data = request.SerializeToString()
-        answer = await self._channel.unary(_SERVICE + method, data, headers=_headers(scope), timeout=_timeout(scope))
+        answer = await self._channel.unary(_SERVICE + method, data, headers=headers_of(scope), timeout=time_left(scope))
         return parse_response(response, answer)
-
-
-def _session(scope: CallScope) -> str:
-    if not scope.session_id:
-        raise NoSessionError
-    return scope.session_id
 
 
 def _fill_metadata(into: MutableMapping[str, str], metadata: Mapping[str, str] | None) -> None:
@@ -311,17 +305,3 @@ def _count(limit: int) -> int:
 def _checked(expected_version: int) -> int:
     check_version(expected_version)
     return expected_version
-
-
-def _headers(scope: CallScope) -> Sequence[tuple[str, str]]:
-    if scope.changed_by == "client":
-        return tuple(scope.headers.items())
-    return (*scope.headers.items(), (CHANGED_BY, scope.changed_by))
-
-
-def _timeout(scope: CallScope) -> float | None:
-    remaining = time_remaining(scope.deadline)
-    if remaining == 0.0:
-        message = "no time is left to ask the host"
-        raise BridgeError(Code.DEADLINE_EXCEEDED, message, reason="DEADLINE_EXCEEDED")
-    return remaining

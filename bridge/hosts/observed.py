@@ -98,5 +98,13 @@ class ObservedHost:
                 async for value in values:
                     yield value
 
+    async def list_tools(self, scope: CallScope) -> list[Any]:
+        """The host's tools; none, of a host that cannot tell."""
+        lister = getattr(self._host, "list_tools", None)
+        if lister is None:
+            return []
+        with self._watch("ListHostTools", scope) as scope:
+            return list(await lister(scope))
+
     async def aclose(self) -> None:
         await self._host.aclose()

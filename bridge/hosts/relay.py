@@ -146,6 +146,12 @@ async def _watch_variables(host: Host, scope: CallScope, data: bytes) -> AsyncGe
             yield message.SerializeToString()
 
 
+async def _list_tools(host: Host, scope: CallScope, data: bytes) -> bytes:
+    lister = getattr(host, "list_tools", None)
+    response = host_pb2.ListHostToolsResponse(tools=() if lister is None else await lister(scope))
+    return response.SerializeToString()
+
+
 async def _execute_tool(host: Host, scope: CallScope, data: bytes) -> bytes:
     request, arguments = read_call(data)
     value = await host.call_tool(scope, request.tool_name, arguments)
@@ -184,6 +190,7 @@ _UNARY: dict[str, Callable[[Host, CallScope, bytes], Awaitable[bytes]]] = {
     _SERVICE + "DeleteVariable": _delete_variable,
     _SERVICE + "GetVariableHistory": _get_variable_history,
     _SERVICE + "RollbackVariable": _rollback_variable,
+    _SERVICE + "ListHostTools": _list_tools,
     _SERVICE + "ExecuteHostTool": _execute_tool,
 }
 _STREAM: dict[str, Callable[[Host, CallScope, bytes], AsyncGenerator[bytes, None]]] = {

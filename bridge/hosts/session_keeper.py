@@ -16,9 +16,10 @@ from bridge.hosts.watching import session_not_found
 from bridge.stores.base import Change, Contention, Quota, QuotaExceeded, SessionGone, Snapshot, Store, StoredSession
 from bridge.variables import SessionInfo
 
-__all__ = ["MAX_LISTED", "SessionKeeper", "session_id_of", "store_is_full"]
+__all__ = ["MAX_LISTED", "SessionKeeper", "store_is_full"]
 
-_SESSION_ID = re.compile(r"[0-9a-f]{32}")
+_MINTED_ID = re.compile(r"[0-9a-f]{32}")
+_CHOSEN_ID = re.compile(r"[A-Za-z0-9_.:@/+=~#<>-]{1,128}")
 
 SWEEP_LIMIT = 10_000
 """Sessions and variables one sweep looks at: some milliseconds in memory."""
@@ -47,6 +48,8 @@ class SessionKeeper:
             otherwise that is NOT_FOUND.
         lists_anonymous: whether callers without a name may list the sessions that were opened without one. An id is
             all it takes to use such a session, so only where nobody else can connect.
+        chosen_ids: whether callers may choose the ids of sessions, see ``ensure_session``; with ``auto_open`` also by
+            using one. Whoever guesses the id of a session without an owner can use it.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class SessionKeeper:
         trusted_principals: Collection[str] = (),
         auto_open: bool = False,
         lists_anonymous: bool = True,
+        chosen_ids: bool = False,
     ) -> None:
         self.limits = limits = limits or HostLimits()
         self._store = store
@@ -65,6 +69,7 @@ class SessionKeeper:
         self._trusted = frozenset(trusted_principals)
         self._auto_open = auto_open
         self._lists_anonymous = lists_anonymous
+        self._ids = _CHOSEN_ID if chosen_ids else _MINTED_ID
         past = limits.history_entries, limits.history_bytes
         self._quota = Quota(limits.max_variables, limits.max_session_bytes, *past)
         self._last_quota = Quota(limits.max_variables, limits.max_session_bytes, 0, 0)
@@ -90,6 +95,28 @@ class SessionKeeper:
         longest = max(limits.default_ttl, limits.max_ttl)
         lifetime = limits.default_ttl if ttl is None else check_ttl(ttl, longest)
         return _info(await self._create(secrets.token_hex(16), scope.principal, dict(metadata or {}), lifetime))
+
+    async def ensure_session(self, scope: CallScope, *, metadata: Mapping[str, str] | None = None) -> SessionInfo:
+        """Describes ``scope.session_id``, and opens it before if there is no such session.
+
+        For wires whose callers choose the ids of their sessions; INVALID_ARGUMENT, reason ``SESSION_ID_REFUSED``, for
+        what cannot be one. A session that is there keeps the metadata it has.
+        """
+        if not self._ids.fullmatch(scope.session_id):
+            rule = "is not 1 to 128 of A-Z, a-z, 0-9 and '_', '.', ':', '@', '/', '+', '=', '~', '#', '<', '>', '-'"
+            raise invalid_argument("session_id", rule, reason="SESSION_ID_REFUSED")
+        check_metadata(metadata or {}, self.limits, "the session")
+        snapshot = await self._store.read(scope.session_id, (), self._clock())
+        return _info(self._admitted(snapshot or await self._open_chosen(scope, (), dict(metadata or {})), scope))
+
+    async def _open_chosen(
+        self, scope: CallScope, names: Collection[str] | None, metadata: Mapping[str, str]
+    ) -> Snapshot | None:
+        """Opens a session under the id in the scope, unless somebody is faster, and reads it."""
+        # One whose time is over, and that nobody has swept, is in the way.
+        await self._store.delete_session(scope.session_id, expired_by=self._clock())
+        await self._create(scope.session_id, scope.principal, metadata, self.limits.default_ttl)
+        return await self._store.read(scope.session_id, names, self._clock())
 
     async def _create(self, session_id: str, owner: str, metadata: Mapping[str, str], ttl: float) -> Snapshot:
         now = self._clock()
@@ -158,13 +185,9 @@ class SessionKeeper:
 
     async def _read(self, scope: CallScope, names: Collection[str] | None, *, opens: bool = True) -> Snapshot:
         """What is stored, if the caller may see it; and so the session lives on."""
-        session_id = session_id_of(scope)
-        snapshot = await self._store.read(session_id, names, self._clock())
+        snapshot = await self._store.read(self._session_id(scope), names, self._clock())
         if snapshot is None and self._auto_open and opens:
-            # One whose time is over, and that nobody has swept, is in the way.
-            await self._store.delete_session(session_id, expired_by=self._clock())
-            await self._create(session_id, scope.principal, {}, self.limits.default_ttl)
-            snapshot = await self._store.read(session_id, names, self._clock())
+            snapshot = await self._open_chosen(scope, names, {})
         return self._admitted(snapshot, scope)
 
     def _admitted(self, snapshot: Snapshot | None, scope: CallScope) -> Snapshot:
@@ -179,18 +202,17 @@ class SessionKeeper:
             raise session_not_found()
         return snapshot
 
+    def _session_id(self, scope: CallScope) -> str:
+        """The session a caller means, if it can be one."""
+        if not scope.session_id:
+            raise NoSessionError
+        if not self._ids.fullmatch(scope.session_id):
+            raise session_not_found()
+        return scope.session_id
+
     async def aclose(self) -> None:
         """Closes the store."""
         await self._store.aclose()
-
-
-def session_id_of(scope: CallScope) -> str:
-    """The session a caller means, if it can be one."""
-    if not scope.session_id:
-        raise NoSessionError
-    if not _SESSION_ID.fullmatch(scope.session_id):
-        raise session_not_found()
-    return scope.session_id
 
 
 def _info(snapshot: Snapshot) -> SessionInfo:

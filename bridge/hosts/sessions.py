@@ -24,7 +24,7 @@ from bridge.hosts.changes import (
 )
 from bridge.hosts.glob import Glob
 from bridge.hosts.limits import limit_exceeded
-from bridge.hosts.session_keeper import SessionKeeper, session_id_of, store_is_full
+from bridge.hosts.session_keeper import SessionKeeper, store_is_full
 from bridge.hosts.tools import NoTools, ToolRunner, run_tool, stream_tool
 from bridge.hosts.watching import StoredUpdate, Watch, check_watched, session_not_found
 from bridge.stores.base import (
@@ -74,7 +74,7 @@ class SessionHost(SessionKeeper):
 
     def __init__(self, store: Store, *, tools: ToolRunner | None = None, **options: Any) -> None:
         super().__init__(store, **options)
-        self._tools = tools or NoTools()
+        self._tools = NoTools() if tools is None else tools
         self._watches: dict[Watch, str] = {}
         self._watching: Counter[str] = Counter()
 
@@ -190,7 +190,7 @@ class SessionHost(SessionKeeper):
     async def _commit(
         self, scope: CallScope, names: Collection[str], decide: Decide, quota: Quota | None = None
     ) -> Sequence[Change]:
-        session_id = session_id_of(scope)
+        session_id = self._session_id(scope)
 
         def decide_admitted(snapshot: Snapshot) -> Sequence[Change]:
             self._admitted(snapshot, scope)
@@ -297,7 +297,7 @@ class SessionHost(SessionKeeper):
     ) -> AsyncGenerator[StoredUpdate, None]:
         """``watch_variables`` with the values still packed, for who passes them on."""
         watched = check_watched(names, resume_after, self.limits)
-        session_id = session_id_of(scope)
+        session_id = self._session_id(scope)
         # Before it listens: if this opens the session, those who listened to the one before are told that it expired.
         await self._read(scope, ())
         maximum = self.limits.max_watches

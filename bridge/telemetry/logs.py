@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from bridge import call_path
 from bridge.errors import BridgeError, Code
 from bridge.telemetry import propagation
 
@@ -40,7 +41,8 @@ _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The extra fields of a record as they may be shown, with the id of the current trace if there is one.
+    """The extra fields of a record as they may be shown, with the ids of the current trace and of the call in Snakepit
+    if there are such.
 
     Names with a leading underscore are what a library notes for itself.
     """
@@ -50,7 +52,14 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
             fields[name] = REDACTED if _is_secret(name) else _shown(value)
     if "trace_id" not in fields and (trace_id := propagation.trace_id()):
         fields["trace_id"] = trace_id
+    if "correlation_id" not in fields and (correlation_id := _correlation_id()):
+        fields["correlation_id"] = correlation_id
     return fields
+
+
+def _correlation_id() -> str:
+    nest = call_path.enclosing()
+    return "" if nest is None or nest.call is None else nest.call.headers.get(propagation.CORRELATION, "")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -158,6 +167,8 @@ def installed(log_format: str = "auto", level: str = "info", stream: TextIO | No
     before = root.level
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # At "debug" it has something to say of every call, and nothing of ours.
+    logging.getLogger("grpc").setLevel(max(root.level, logging.WARNING))
     try:
         yield
     finally:

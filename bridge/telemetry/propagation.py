@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 
     from bridge.telemetry.spans import Tracing
 
-__all__ = ["TRACE_HEADERS", "CallSpan", "client_span", "outgoing", "sdk_active", "trace_id", "trace_of", "tracer"]
+__all__ = [
+    "CORRELATION",
+    "TRACE_HEADERS",
+    "CallSpan",
+    "client_span",
+    "outgoing",
+    "sdk_active",
+    "trace_id",
+    "trace_of",
+    "tracer",
+]
 
 TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
 """The headers that are passed through, in lower case."""
+CORRELATION = "x-snakepit-correlation-id"
+"""What Snakepit has in their place."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -60,8 +72,10 @@ def outgoing(incoming: Headers = _NOTHING) -> dict[str, str]:
     if sdk_active():
         headers = _tracing().inject()
         if headers:
+            if CORRELATION in incoming:
+                headers[CORRELATION] = incoming[CORRELATION]
             return headers
-    return {key: incoming[key] for key in TRACE_HEADERS if key in incoming}
+    return {key: incoming[key] for key in (*TRACE_HEADERS, CORRELATION) if key in incoming}
 
 
 def trace_id(incoming: Headers = _NOTHING) -> str:

@@ -36,11 +36,15 @@ class TreeClock:
     def __init__(self, pid: int) -> None:
         self._clocks = {pid: CpuClock(pid)}
 
-    def read(self) -> int:
-        """Nanoseconds of CPU so far; what has ended since the last look is left out."""
+    def pids(self) -> list[int]:
+        """Those that live, the first one first."""
         pids = list(self._clocks)[:1]
         for pid in pids:  # grows while it is walked through
             for task in Path(f"/proc/{pid}/task").iterdir():
                 pids += map(int, (task / "children").read_text().split())
-        self._clocks = {pid: self._clocks.get(pid) or CpuClock(pid) for pid in pids}
+        return pids
+
+    def read(self) -> int:
+        """Nanoseconds of CPU so far; what has ended since the last look is left out."""
+        self._clocks = {pid: self._clocks.get(pid) or CpuClock(pid) for pid in self.pids()}
         return sum(clock.read() for clock in self._clocks.values())

@@ -1,0 +1,4 @@
+[
+  inputs: ["{mix,.formatter}.exs", "{examples,lib,test}/**/*.{ex,exs}"],
+  line_length: 120
+]

@@ -7,7 +7,7 @@ import re
 from bridge.errors import BridgeError
 from bridge.listeners import parse_address
 
-__all__ = ["address", "addresses", "cluster", "optional_address", "specs", "target", "tracing"]
+__all__ = ["address", "addresses", "cluster", "optional_address", "optional_socket", "specs", "target", "tracing"]
 
 
 def address(text: str) -> str | None:
@@ -20,6 +20,12 @@ def address(text: str) -> str | None:
 
 def optional_address(text: str) -> str | None:
     return address(text) if text else None
+
+
+def optional_socket(text: str) -> str | None:
+    if text and not text.startswith("unix:"):
+        return "only Unix sockets speak JSON-RPC: unix:/path"
+    return optional_address(text)
 
 
 def target(text: str) -> str | None:
@@ -35,8 +41,6 @@ def cluster(text: str) -> str | None:
 
 
 def addresses(texts: tuple[str, ...]) -> str | None:
-    if not texts:
-        return "at least one address is needed"
     if len(set(texts)) < len(texts):
         return "an address is there twice"
     return next((problem for text in texts if (problem := address(text))), None)

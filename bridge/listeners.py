@@ -26,6 +26,8 @@ import msgspec
 from bridge.errors import BridgeError, Code
 
 __all__ = [
+    "BRIDGE_SOCKET",
+    "JSONRPC_SOCKET",
     "Address",
     "TcpAddress",
     "UnixAddress",
@@ -39,6 +41,10 @@ __all__ = [
     "require_secure",
 ]
 
+BRIDGE_SOCKET = "bridge.sock"
+"""The name of the socket that ``unix:`` means where gRPC is spoken."""
+JSONRPC_SOCKET = "jsonrpc.sock"
+"""The same where JSON-RPC is."""
 MAX_SOCKET_PATH = 107
 """Bytes of a socket's path: ``sun_path`` has 108 with the closing zero (unix(7))."""
 
@@ -78,14 +84,19 @@ def _bad_address(text: str, problem: str) -> BridgeError:
     return BridgeError(Code.INVALID_ARGUMENT, f"address {text[:200]!r}: {problem}", reason="ADDRESS")
 
 
-def default_socket(environ: Mapping[str, str]) -> Path:
+def default_socket(environ: Mapping[str, str], name: str = BRIDGE_SOCKET) -> Path:
     """The socket that ``unix:`` means: ``$XDG_RUNTIME_DIR/tool-bridge/bridge.sock``, or one in a directory of the
-    user's own under the folder for temporary files (XDG Base Directory Specification: a relative value is ignored)."""
+    user's own under the folder for temporary files (XDG Base Directory Specification: a relative value is ignored).
+
+    Args:
+        environ: the environment.
+        name: of the socket, for other protocols.
+    """
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
-        return Path(runtime, "tool-bridge", "bridge.sock")
+        return Path(runtime, "tool-bridge", name)
     temporary = environ.get("TMPDIR", "")
-    return Path(temporary if temporary.startswith("/") else "/tmp", f"tool-bridge-{os.geteuid()}", "bridge.sock")  # noqa: S108 - prepare_unix refuses a directory that is not ours
+    return Path(temporary if temporary.startswith("/") else "/tmp", f"tool-bridge-{os.geteuid()}", name)  # noqa: S108 - prepare_unix refuses a directory that is not ours
 
 
 def parse_address(text: str, environ: Mapping[str, str] | None = None) -> Address:
@@ -194,7 +205,7 @@ def require_secure(addresses: Iterable[Address], *, tls: bool, auth: bool, insec
 
 
 def _in_use(address: Address, detail: str) -> BridgeError:
-    message = f"{address} is in use: {detail}; stop that process, or choose another address with --listen"
+    message = f"{address} is in use: {detail}; stop that process, or choose another address"
     return BridgeError(Code.ALREADY_EXISTS, message, reason="ADDRESS_IN_USE")
 
 
@@ -209,7 +220,9 @@ def probe_tcp(host: str, port: int) -> None:
     """
     address = TcpAddress(host, port)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As bytes: the rules by which other text becomes a name take a while to import.
+        name = host.encode() if host.isascii() else host
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise _bad_address(str(address), f"the name does not resolve ({error})") from error
     for family, kind, protocol, _, where in found:
@@ -276,16 +289,21 @@ class UnixListener:
         if status.st_mode & 0o177:
             raise _not_private(self.path, "the socket did not get mode 0600; look for a default ACL on its directory")
 
+    def is_there(self) -> bool:
+        """Whether the path still leads to the socket that was bound."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._bound
+
     def close(self) -> None:
         """Removes the socket, if it is the one that was bound, and lets go of the path. May be called again."""
         if self._lock is None:
             return
         try:
-            status = self.path.lstat()
-            if (status.st_dev, status.st_ino) == self._bound:
+            if self.is_there():  # the engine may have removed it
                 self.path.unlink()
-        except FileNotFoundError:
-            pass  # the engine removed it
         finally:
             # The lock file stays: removing it would let two servers hold locks on two files of one name.
             os.close(self._lock)
@@ -326,7 +344,7 @@ def prepare_unix(path: Path) -> UnixListener:
 
 
 def _not_private(path: Path, problem: str) -> BridgeError:
-    message = f"unix:{path}: {problem}. `--listen unix:` finds a safe place by itself"
+    message = f"unix:{path}: {problem}. `unix:` alone means a safe place"
     return BridgeError(Code.FAILED_PRECONDITION, message, reason="SOCKET_PERMISSIONS")
 
 

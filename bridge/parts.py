@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from bridge import engines
-from bridge._version import __version__
-from bridge.client_config import ClientConfig
-from bridge.codec import DEFAULT_LIMITS
 from bridge.config import ServerConfig
-from bridge.credentials import AuthorizedChannel
 from bridge.dispatcher import CallLimits, Dispatcher
-from bridge.engines.base import Channel, ChannelOptions, Method
 from bridge.errors import BridgeError, Code
 from bridge.executors.base import Executor
 from bridge.executors.inline import InlineExecutor
 from bridge.executors.thread import ThreadExecutor
-from bridge.frontends import catalog
-from bridge.frontends.grpc import BRIDGE, HOST, ToolFrontend
-from bridge.frontends.health import Health
-from bridge.frontends.host_service import host_methods
 from bridge.host import Host
-from bridge.hosts.grpc import GrpcHost
-from bridge.hosts.limits import HostLimits
 from bridge.hosts.observed import ObservedHost
-from bridge.hosts.sessions import SessionHost
 from bridge.invocation import ErrorPolicy
 from bridge.listeners import is_loopback, parse_address
 from bridge.registry import Registry
-from bridge.stores import make_store
 from bridge.telemetry.setup import Telemetry
 from bridge.tool import ELSEWHERE
-from bridge.tool_specs import duration
-from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
 
 if TYPE_CHECKING:
+    from bridge.engines.base import Channel
+    from bridge.hosts.sessions import SessionHost
     from bridge.manifest import Manifest
+    from bridge.snakepit_parts import SnakepitParts
     from bridge.workplaces import Workplaces
 
-__all__ = ["Parts", "Role"]
+__all__ = ["Parts", "Role", "other_host"]
 
 Role = Literal["bridge", "host"]
 
@@ -57,8 +42,16 @@ class Parts:
         telemetry: Telemetry,
         role: Role,
         audit: bool,
+        host: Host | None = None,
     ) -> None:
-        self._config, self._registry, self._role = config, registry, role
+        self._config, self._role = config, role
+        self.registry = registry
+        self.on_workers: Callable[[bool], None] = _nobody
+        """Told whether there are tools that can be called, when worker processes have come or gone."""
+        self.on_stop: list[Callable[[], None]] = []
+        """Told that no new calls are welcome."""
+        self.on_reload: list[Callable[[], None]] = []
+        """Told that tools may have changed."""
         self._is_stopping = False
         metrics = telemetry.metrics
         self._executors: dict[str, Executor] = {
@@ -66,6 +59,10 @@ class Parts:
             "thread": ThreadExecutor(config.threads, config.queue_size, metrics.queue_wait if metrics else None),
         }
         self._metrics = metrics
+        self.on_response = metrics.response_size if metrics else None
+        """Told the tool and the bytes of each response; ``None``: nobody wants to know."""
+        self.snakepit = _snakepit(config, role)
+        """What Snakepit's wire needs; ``None`` if it is not spoken."""
         self._workplaces = _workplaces(
             config, registry, plugins, metrics.queue_wait if metrics else None, self._on_workers
         )
@@ -81,25 +78,31 @@ class Parts:
                 config.max_timeout,
                 config.queue_size,
             ),
-            interceptors=telemetry.interceptors((tool.name for tool in registry.tools), audit=audit),
+            interceptors=(
+                *telemetry.interceptors((tool.name for tool in registry.tools), audit=audit),
+                *(self.snakepit.interceptors() if self.snakepit else ()),
+            ),
             errors=ErrorPolicy(config.redact_errors, config.debug),
             on_execution=metrics.execution if metrics else None,
             on_wait=metrics.queue_wait if metrics else None,
         )
-        self.host = self._make_host()
-        watched = telemetry.metrics is not None or telemetry.tracer is not None
-        names = self._names = BRIDGE if role == "bridge" else HOST
-        self.health = Health([BRIDGE.service, HOST.service] if self._is_host() else [names.service])
-        self._frontend = ToolFrontend(
-            self.dispatcher,
-            ObservedHost(self.host, metrics.callback if metrics else None) if watched else self.host,
-            names,
-            max_message_bytes=config.max_message_bytes,
-            on_response=metrics.response_size if metrics else None,
-        )
+        self.session_host = None if host is not None or config.host else self._make_host()
+        """The host, if its sessions and variables are kept, and served, here."""
+        self.host = host or self.session_host or other_host(config)
+        self._is_watched = telemetry.metrics is not None or telemetry.tracer is not None
+        self.seen_host = self.observed(self.host)
+        """The host as tools see it."""
+
+    def observed(self, host: Host) -> Host:
+        """A host that is traced and measured, if anybody looks at that."""
+        if not self._is_watched:
+            return host
+        return ObservedHost(host, self._metrics.callback if self._metrics else None)
 
     async def start_workers(self) -> None:
         """Starts the first worker processes, if there are tools for them."""
+        if self.snakepit is not None:
+            self.snakepit.start()
         if self._workplaces is not None:
             await self._workplaces.start()
             self._count_tools()
@@ -111,28 +114,32 @@ class Parts:
             raise BridgeError(Code.FAILED_PRECONDITION, message, reason="NOTHING_TO_RELOAD")
         await self._workplaces.reload()
         self._count_tools()
+        for tell in self.on_reload:
+            tell()
 
     def _count_tools(self) -> None:
         if self._metrics is not None:
-            self._metrics.register_tools(tool.name for tool in self._registry.tools)
+            self._metrics.register_tools(tool.name for tool in self.registry.tools)
 
     def stop(self) -> None:
         """Tells that no new calls are welcome."""
         self._is_stopping = True
-        self.health.set(False)
+        for tell in self.on_stop:
+            tell()
+        if self.snakepit is not None:
+            self.snakepit.stop()
 
     def _on_workers(self) -> None:
         # A server that has other tools goes on with those.
         if not self._is_stopping and self._workplaces is not None:
-            self.health.set(any(map(self._workplaces.is_well, self._registry.places)), self._names.service)
+            self.on_workers(any(map(self._workplaces.is_well, self.registry.places)))
 
-    def _is_host(self) -> bool:
-        return isinstance(self.host, SessionHost)
+    def _make_host(self) -> SessionHost:
+        from bridge.hosts.limits import HostLimits  # whose host is elsewhere needs none of it
+        from bridge.hosts.sessions import SessionHost
+        from bridge.stores import make_store
 
-    def _make_host(self) -> Host:
         config = self._config
-        if config.host:
-            return GrpcHost(_dial(config))
         limits = HostLimits(
             max_sessions=config.max_sessions,
             max_variables=config.max_variables,
@@ -151,40 +158,27 @@ class Parts:
             trusted_principals=config.trusted_principals,
             auto_open=config.sessions == "auto-open",
             lists_anonymous=all(is_loopback(parse_address(address)) for address in config.listen),
+            chosen_ids=config.snakepit,
         )
-
-    def methods(self, reflection: bool) -> list[Method]:
-        methods = [*self._frontend.methods(), *self.health.methods()]
-        if isinstance(self.host, SessionHost):
-            methods += host_methods(self.host, max_message_bytes=self._config.max_message_bytes)
-        if self._role == "host":
-            return [*methods, *catalog.host_catalog(self._registry)]
-        return [*methods, *catalog.server_catalog(self._registry, partial(self._info, reflection))]
-
-    def _info(self, reflection: bool) -> GetServerInfoResponse:
-        config = self._config
-        info = GetServerInfoResponse(
-            name="tool-bridge",
-            version=__version__,
-            protocols=["bridge.v1"],
-            features=[name for name, on in (("host", self._is_host()), ("reflection", reflection)) if on],
-            adapters=self._registry.owners,
-            limits=Limits(
-                max_message_bytes=config.max_message_bytes,
-                max_metadata_bytes=config.max_metadata_bytes,
-                max_concurrent_calls=config.max_concurrent_calls,
-                max_depth=DEFAULT_LIMITS.max_depth,
-                max_call_duration=duration(config.max_timeout),
-                max_in_flight_bytes=config.max_in_flight_bytes,
-            ),
-        )
-        info.started_at.FromNanoseconds(time.time_ns())
-        return info
 
     async def aclose(self) -> None:
+        if self.snakepit is not None:
+            self.snakepit.stop()
         for executor in dict.fromkeys(self._executors.values()):
             await executor.aclose()
         await self.host.aclose()
+
+
+def _nobody(are_well: bool) -> None:
+    pass
+
+
+def _snakepit(config: ServerConfig, role: Role) -> SnakepitParts | None:
+    if not config.snakepit:
+        return None
+    from bridge.snakepit_parts import SnakepitParts  # most servers need none of it
+
+    return SnakepitParts(config, role)
 
 
 def _workplaces(
@@ -202,8 +196,19 @@ def _workplaces(
     return Workplaces(config, registry, plugins, on_wait=on_wait, on_change=on_change)
 
 
+def other_host(config: ServerConfig) -> Host:
+    """The host that a configuration names, by its address or by a ``client.json`` with certificates and a token."""
+    from bridge.hosts.grpc import GrpcHost  # who keeps sessions itself needs none of it
+
+    return GrpcHost(_dial(config))
+
+
 def _dial(config: ServerConfig) -> Channel:
-    """A connection to the host, by its address or by a ``client.json`` with certificates and a token."""
+    from bridge import engines
+    from bridge.client_config import ClientConfig
+    from bridge.credentials import AuthorizedChannel
+    from bridge.engines.base import ChannelOptions
+
     if not config.host.endswith(".json"):
         return engines.connect(config.host, engine=config.engine)
     host = ClientConfig.load(config.host)

@@ -12,32 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge import engines
 from bridge._version import __version__
 from bridge.config import ServerConfig
 from bridge.dispatcher import Dispatcher
-from bridge.engines.base import Authenticate, ServerEngine, ServerOptions, ServerTls
 from bridge.errors import BridgeError, Code
-from bridge.frontends.grpc import HOST
-from bridge.frontends.health import Health
 from bridge.host import Host
-from bridge.hosts.sessions import SessionHost
-from bridge.listeners import (
-    TcpAddress,
-    UnixAddress,
-    is_loopback,
-    parse_address,
-    prepare_unix,
-    probe_tcp,
-    require_secure,
-)
 from bridge.parts import Parts, Role
 from bridge.registry import Registry
-from bridge.security import TokenFile, authenticator, load_tls, write_atomically, write_client_config
+from bridge.security import write_atomically, write_client_config
 from bridge.telemetry.setup import configure
 
 if TYPE_CHECKING:
+    from bridge.frontends.health import Health
+    from bridge.grpc_server import GrpcServer
+    from bridge.hosts.sessions import SessionHost
     from bridge.manifest import Manifest
+    from bridge.snakepit.sessions import Sessions
 
 __all__ = ["Server", "run_server"]
 
@@ -54,16 +44,41 @@ class Server(msgspec.Struct):
     """A server that answers."""
 
     addresses: list[str]
-    """Where, as clients write it."""
-    health: Health
+    """Where it speaks gRPC, as clients write it."""
+    jsonrpc_address: str
+    """Where it speaks JSON-RPC; empty: nowhere."""
+    health: Health | None
+    """Of gRPC's services; ``None`` if it does not speak that."""
     dispatcher: Dispatcher
     host: Host
     registry: Registry
     config: ServerConfig
+    parts: Parts
+    """What ways in lead to, for those who bring their own."""
     reload: Callable[[], Awaitable[None]]
     """Exchanges the code of tools in worker processes, as ``Workplaces.reload`` says."""
+    pool_sessions: Sessions | None = None
+    """The sessions that a Snakepit pool has told of; ``None`` if that wire is not spoken."""
     clean: bool = True
     """After it has stopped: whether every tool had ended."""
+    has_drained: bool = False
+
+    async def drain(self, grace: float | None = None) -> bool:
+        """Takes no new calls, and returns when the running ones have ended, or have not in time; the next time at once.
+
+        Args:
+            grace: seconds that they have; by default those of the configuration.
+
+        Returns:
+            Whether every tool had ended.
+        """
+        if not self.has_drained:
+            self.has_drained = True
+            self.parts.stop()
+            if self.parts.session_host is not None:
+                self.parts.session_host.end_watches(_stopping())
+            self.clean = await self.parts.dispatcher.drain(self.config.grace if grace is None else grace)
+        return self.clean
 
 
 @asynccontextmanager
@@ -73,7 +88,10 @@ async def run_server(
     role: Role = "bridge",
     *,
     plugins: Sequence[Manifest] = (),
+    host: Host | None = None,
     own_process: bool = False,
+    listens: bool = True,
+    stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[Server]:
     """Runs a server as long as the block runs; leaving it drains.
 
@@ -83,18 +101,17 @@ async def run_server(
         role: ``"bridge"`` runs tools and has sessions of its own unless ``config.host`` names another host;
             ``"host"`` keeps sessions and variables for bridges.
         plugins: manifests of adapters that live in other interpreters.
+        host: what tools call back to, instead of the host that the configuration describes; closed at the end. Its
+            sessions and variables are not served.
         own_process: whether the process is there for this server only, so that its logging is the server's to set up.
+        listens: whether it serves the addresses of its configuration; if not, calls come by what is made of
+            ``Server.parts``.
+        stop: asks for the end of this block, as JSON-RPC clients may do, and a server that nobody uses;
+            ``None``: they cannot.
 
     Raises ``BridgeError`` before anything answers if the adapters, the configuration or an address is wrong.
     """
-    _check_protobuf()
     registry = Registry(adapters, config.isolation, everything_in_processes=config.reload)
-    tls, tokens = _credentials(config)
-    addresses = [parse_address(text) for text in config.listen]
-    authenticate = authenticator(tokens, tls)
-    require_secure(addresses, tls=tls is not None, auth=authenticate is not None, insecure=config.insecure)
-    reflection = config.reflection == "on" or (config.reflection == "auto" and all(map(is_loopback, addresses)))
-
     async with AsyncExitStack() as stack:
         telemetry = configure(
             tracing=config.tracing,
@@ -104,78 +121,58 @@ async def run_server(
             service_name="tool-bridge" if role == "bridge" else "tool-bridge-host",
         )
         stack.push_async_callback(telemetry.aclose)
-        engine = engines.serve(_engine_options(config, tls, authenticate, reflection), engine=config.engine)
         # The engine goes last: until then a call is answered, if only by "draining".
-        stack.push_async_callback(engine.aclose, 0.5)
-        bound = [_listen(engine, address, stack) for address in addresses]
-        audit = config.audit == "on" or (config.audit == "auto" and authenticate is not None)
-        parts = Parts(config, registry, plugins, telemetry, role, audit)
+        grpc = _grpc(config, stack) if listens and config.listen else None
+        audit = config.audit == "on" or (config.audit == "auto" and grpc is not None and grpc.authenticates)
+        parts = Parts(config, registry, plugins, telemetry, role, audit, host)
         stack.push_async_callback(parts.aclose)
-        if isinstance(parts.host, SessionHost):
-            await parts.host.open()
+        health = None if grpc is None else grpc.attach(parts, role)
+        if parts.session_host is not None:
+            await parts.session_host.open()
         await parts.start_workers()
         await stack.enter_async_context(registry.open(HERE))
 
-        server = Server(bound, parts.health, parts.dispatcher, parts.host, registry, config, parts.reload)
-        await engine.start(parts.methods(reflection))
-        parts.health.set(True)
-        if isinstance(parts.host, SessionHost):
-            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.host, parts.health)))
+        addresses = [] if grpc is None else await grpc.start()
+        jsonrpc_address = ""
+        if listens and config.jsonrpc:
+            from bridge.jsonrpc_parts import JsonRpcParts  # most servers need none of it
+
+            jsonrpc = await stack.enter_async_context(JsonRpcParts(config, parts, stop).listening())
+            jsonrpc_address = jsonrpc.address
+        server = Server(
+            addresses,
+            jsonrpc_address,
+            health,
+            parts.dispatcher,
+            parts.host,
+            registry,
+            config,
+            parts,
+            parts.reload,
+            None if parts.snakepit is None else parts.snakepit.sessions,
+        )
+        if parts.session_host is not None:
+            on_change = _nobody if grpc is None else grpc.on_store
+            stack.push_async_callback(_cancelled, asyncio.create_task(_sweep(parts.session_host, on_change)))
         _announce(config, server)
         try:
             yield server
         finally:
-            parts.stop()
-            if isinstance(parts.host, SessionHost):
-                parts.host.end_watches(_stopping())
-            server.clean = await parts.dispatcher.drain(config.grace)
+            await server.drain()
 
 
-def _check_protobuf() -> None:
-    from google.protobuf.internal import api_implementation  # the one place that tells
+def _grpc(config: ServerConfig, stack: AsyncExitStack) -> GrpcServer:
+    from bridge.grpc_server import GrpcServer  # a server can do without
 
-    if api_implementation.Type() == "python":
-        # It parses some inputs in other ways than the rest of the world, and a hundred times slower.
-        raise BridgeError(
-            Code.FAILED_PRECONDITION,
-            "protobuf runs on its pure-Python backend: unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or reinstall "
-            "protobuf for this platform",
-            reason="PROTOBUF_BACKEND",
-        )
+    return GrpcServer(config, stack)
 
 
-def _engine_options(
-    config: ServerConfig, tls: ServerTls | None, authenticate: Authenticate | None, reflection: bool
-) -> ServerOptions:
-    return ServerOptions(
-        max_message_bytes=config.max_message_bytes,
-        max_metadata_bytes=config.max_metadata_bytes,
-        # A last wall above our own admission, wide enough for control methods beside as many calls as are allowed.
-        max_concurrent_streams=max(256, 2 * config.max_concurrent_calls),
-        tls=tls,
-        authenticate=authenticate,
-        reflection=reflection,
-    )
+def _nobody(is_well: bool) -> None:
+    pass
 
 
-def _credentials(config: ServerConfig) -> tuple[ServerTls | None, TokenFile | None]:
-    tls = None
-    if config.tls_cert is not None and config.tls_key is not None:
-        tls = load_tls(config.tls_cert, config.tls_key, config.tls_client_ca)
-    return tls, None if config.tokens is None else TokenFile(config.tokens)
-
-
-def _listen(engine: ServerEngine, address: TcpAddress | UnixAddress, stack: AsyncExitStack) -> str:
-    if isinstance(address, UnixAddress):
-        listener = stack.enter_context(prepare_unix(address.path))
-        with listener.binding():
-            return engine.listen(listener.address)
-    probe_tcp(address.host, address.port)
-    return engine.listen(str(address))
-
-
-async def _sweep(host: SessionHost, health: Health) -> None:
-    """Frees what is over, and so finds out whether the store answers."""
+async def _sweep(host: SessionHost, on_change: Callable[[bool], None]) -> None:
+    """Frees what is over, and so finds out whether the store answers; tells when that has changed."""
     was_well = True
     while True:
         await asyncio.sleep(SWEEP_INTERVAL)
@@ -192,7 +189,7 @@ async def _sweep(host: SessionHost, health: Health) -> None:
         if is_well != was_well:
             if is_well:
                 log.warning("sessions are kept again")
-            health.set(is_well, HOST.service)
+            on_change(is_well)
             was_well = is_well
 
 
@@ -221,7 +218,9 @@ def _announce(config: ServerConfig, server: Server) -> None:
             private_key=_beside(config.tls_cert, "client.key") if certificate else None,
         )
     if config.ready_file is not None:
-        ready = {"addresses": server.addresses, "pid": os.getpid(), "version": __version__}
+        ready: dict[str, Any] = {"addresses": server.addresses, "pid": os.getpid(), "version": __version__}
+        if server.jsonrpc_address:
+            ready["jsonrpc"] = server.jsonrpc_address
         write_atomically(config.ready_file, msgspec.json.encode(ready).decode() + "\n")
 
 

@@ -1,8 +1,9 @@
 """The command line.
 
-``bridge serve`` and ``bridge host`` shall be ready as soon as a bare gRPC server is, so their flags are read by a small
-parser from the one table of settings, and everything else in this package is imported when it is needed: typer and
-rich for help, errors of usage and the other commands, and inside each command what only that command uses.
+``bridge serve``, ``bridge host`` and ``bridge stdio`` shall be ready as soon as a bare gRPC server is, so their flags
+are read by a small parser from the one table of settings, and everything else in this package is imported when it is
+needed: typer and rich for help, errors of usage and the other commands, and inside each command what only that command
+uses.
 """
 
 from __future__ import annotations
@@ -48,13 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], reporter: Reporter) -> int:
-    if arguments[:1] in (["serve"], ["host"]):
+    if arguments[:1] in (["serve"], ["host"], ["stdio"]):
         # What is imported lives as long as the server: looking for garbage in it takes time and finds none.
         gc.disable()
         from bridge.cli.flags import parse
         from bridge.cli.serve import serve
+        from bridge.cli.stdio import stdio
 
         if (parsed := parse(arguments[1:])) is not None:
+            if arguments[0] == "stdio":
+                return stdio(*parsed)
             return serve("bridge" if arguments[0] == "serve" else "host", *parsed)
     from bridge.cli.app import run
 

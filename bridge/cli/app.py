@@ -16,18 +16,22 @@ from bridge.cli.doctor import doctor
 from bridge.cli.env_commands import ENV_COMMANDS
 from bridge.cli.exit_codes import ExitCode
 from bridge.cli.manifest_commands import MANIFEST_COMMANDS
+from bridge.cli.mcp_command import command as mcp
 from bridge.cli.plugin_commands import PLUGIN_COMMANDS
 from bridge.cli.problems import OutputClosed, Reporter, usage_error
 from bridge.cli.project import certs, demo, new
 from bridge.cli.servers import command as server
 from bridge.cli.session_commands import SESSION_COMMANDS
+from bridge.cli.snakepit_commands import SNAKEPIT_COMMANDS, snakepit
 from bridge.cli.var_commands import VAR_COMMANDS
 
-__all__ = ["COMMANDS", "GROUPS", "build", "run"]
+__all__ = ["COMMANDS", "GROUPS", "GROUP_OPTIONS", "build", "run"]
 
 COMMANDS: dict[str, tuple[str, Callable[..., int]]] = {
     "serve": ("Servers", server("bridge")),
     "host": ("Servers", server("host")),
+    "stdio": ("Servers", server("stdio")),
+    "mcp": ("Servers", mcp()),
     "tools": ("Calls", tools),
     "call": ("Calls", call),
     "stream": ("Calls", stream),
@@ -44,8 +48,11 @@ GROUPS: dict[str, tuple[str, str, dict[str, Callable[..., int]]]] = {
     "plugins": ("Plugins", "Add, list and check plugins: adapters in interpreters of their own.", PLUGIN_COMMANDS),
     "manifest": ("Plugins", "Read, convert and describe the manifests of plugins.", MANIFEST_COMMANDS),
     "env": ("Plugins", "Build the environments that plugins run in.", ENV_COMMANDS),
+    "snakepit": ("Snakepit", "Serve adapters in the worker pools of Snakepit, for Elixir.", SNAKEPIT_COMMANDS),
 }
 """Panel, help and commands of each group, as in ``bridge var get``."""
+GROUP_OPTIONS: dict[str, Callable[..., None]] = {"snakepit": snakepit}
+"""Function with the options of a group that has some without a command."""
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 _SETTINGS = (
@@ -63,6 +70,8 @@ def build() -> typer.Typer:
         app.command(name, rich_help_panel=panel, epilog=epilog)(_with_closed_output(function))
     for name, (panel, text, commands) in GROUPS.items():
         group = typer.Typer(no_args_is_help=True)
+        if name in GROUP_OPTIONS:
+            group.callback()(GROUP_OPTIONS[name])
         for own_name, function in commands.items():
             group.command(own_name)(_with_closed_output(function))
         app.add_typer(group, name=name, help=text, rich_help_panel=panel)

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Optional
 
 from bridge.config import SETTINGS, Setting
 
-__all__ = ["CONFIG_FLAG", "convert", "parse", "signature"]
+__all__ = ["CONFIG_FLAG", "NO_TIMEOUT", "convert", "parse", "signature"]
 
 CONFIG_FLAG = "--config"
 """The TOML file; the one flag that is no setting."""
+NO_TIMEOUT = "--no-timeout"
+"""``--idle-timeout 0`` in other words."""
 
 _OPTIONS = {setting.flag: setting for setting in SETTINGS if setting.flag.startswith("--")}
 _LIST = tuple[str, ...]
@@ -33,6 +35,9 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], Path | None] | None
     for argument in rest:
         if not argument.startswith("-"):
             texts.setdefault("adapters", []).append(argument)
+            continue
+        if argument == NO_TIMEOUT:
+            texts["idle_timeout"] = "0"
             continue
         name, equals, value = argument.partition("=")
         setting = _OPTIONS.get(name) or _OPTIONS.get(name.replace("--no-", "--", 1))
@@ -58,6 +63,8 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Any], Path | None] | None
 
 def convert(texts: dict[str, Any]) -> dict[str, Any]:
     """Numbers as numbers; the rest as it is, and ``settle`` says what is wrong with it."""
+    if texts.pop("no_timeout", None):
+        texts["idle_timeout"] = "0"
     return {setting.key: _number(setting, texts[setting.key]) for setting in SETTINGS if setting.key in texts}
 
 
@@ -86,6 +93,8 @@ def signature() -> list[inspect.Parameter]:
         CONFIG_FLAG, metavar="FILE", help="TOML file with settings.", show_default="bridge.toml, if any"
     )
     parameters.append(_parameter("config", Annotated[Optional[str], file]))  # noqa: UP045
+    no_timeout = typer.Option(NO_TIMEOUT, help="The same as --idle-timeout 0.", show_default=False)
+    parameters.append(_parameter("no_timeout", Annotated[Optional[bool], no_timeout]))  # noqa: UP045
     return parameters
 
 

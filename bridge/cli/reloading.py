@@ -7,12 +7,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bridge.errors import BridgeError, Code
-from bridge.server import Server
 
 __all__ = ["folders_of", "reloading"]
 
@@ -20,15 +19,17 @@ log = logging.getLogger("bridge.server")
 
 
 @asynccontextmanager
-async def reloading(server: Server, folders: Iterable[Path], stop: Callable[[], None]) -> AsyncIterator[None]:
+async def reloading(
+    reload: Callable[[], Awaitable[None]], folders: Iterable[Path], stop: Callable[[], None]
+) -> AsyncIterator[None]:
     """Reloads as long as the block runs.
 
     Args:
-        server: whose tools.
+        reload: exchanges the code of a server's tools.
         folders: watched for changes of Python files and manifests; none: only SIGHUP counts.
         stop: called when SIGHUP means that the terminal is gone.
     """
-    reloads = _Reloads(server)
+    reloads = _Reloads(reload)
     had_terminal = _has_terminal()
 
     def on_hangup() -> None:
@@ -54,18 +55,20 @@ async def reloading(server: Server, folders: Iterable[Path], stop: Callable[[], 
 class _Reloads:
     """One reload at a time; what changes meanwhile makes for one more."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[None]]) -> None:
         self.wanted = asyncio.Event()
-        self._server = server
+        self._reload = reload
 
     async def run(self) -> None:
         while True:
             await self.wanted.wait()
             self.wanted.clear()
             try:
-                await self._server.reload()
+                await self._reload()
             except BridgeError as error:
                 log.error("not reloaded, the tools are as before: %s", error.message)
+            except Exception:  # a bug must not end the reloading
+                log.exception("not reloaded")
 
     async def watch(self, folders: list[Path]) -> None:
         from watchfiles import PythonFilter, awatch

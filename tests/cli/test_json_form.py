@@ -12,7 +12,8 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.json_form import dumps, loads, to_json
+from bridge.cli.json_form import dumps, loads
+from bridge.json_form import to_json
 
 SCALARS = (
     st.none()
@@ -45,6 +46,7 @@ def test_every_value_comes_back(value: Any) -> None:
         ({1: "a"}, {"$map": [[1, "a"]]}),
         ({"$bytes": "mine"}, {"$map": [["$bytes", "mine"]]}),
         ({"$a": 1, "b": 2}, {"$a": 1, "b": 2}),
+        ({"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}),
         ((1, 2), [1, 2]),
         (Struct(fields={}), {"$message": {"type": "google.protobuf.Struct", "value": {}}}),
     ],
@@ -76,7 +78,27 @@ def test_tables_come_back_with_their_columns() -> None:
     assert loads(dumps(table)).to_pylist() == table.to_pylist()
 
 
-@pytest.mark.parametrize("document", ['{"$bytes": "?"}', '{"$array": {}}', '{"$map": [1]}', '{"$decimal": "x"}'])
+@pytest.mark.parametrize(
+    "document",
+    ['{"$bytes": "?"}', '{"$array": {}}', '{"$map": [1]}', '{"$decimal": "x"}', '{"$duration": 5}', '{"$datetime": 5}'],
+)
 def test_damaged_form_is_no_value(document: str) -> None:
     with pytest.raises(ValueError, match=r"\$"):
         loads(document)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ['"(1,i4"', '"U500000000"', '"(100000000,)f8"', '{"names": ["a"], "formats": ["i4"], "itemsize": 1000000000}'],
+)
+def test_array_whose_type_is_broken_or_takes_too_much_room_is_no_value(dtype: str) -> None:
+    pytest.importorskip("numpy")
+    with pytest.raises(ValueError, match="array"):
+        loads(f'{{"$array": {{"dtype": {dtype}, "shape": [1], "values": [1]}}}}')
+
+
+def test_arrays_of_texts_come_back() -> None:
+    numpy = pytest.importorskip("numpy")
+    array = numpy.array(["a", "", "longer"])
+    back = loads(dumps(array))
+    assert (back.dtype, list(back)) == (array.dtype, list(array))

@@ -138,7 +138,7 @@ def test_second_signal_ends_a_server_whose_loop_is_blocked(tmp_path: Path) -> No
 
 
 def test_server_whose_loop_is_blocked_ends_by_itself_in_the_end(tmp_path: Path) -> None:
-    margin = "import bridge.cli.stopping; bridge.cli.stopping.STOP_MARGIN = 0.1"
+    margin = "import bridge.foreground; bridge.foreground.STOP_MARGIN = 0.1"
     arguments = ("serve", SLOW, *ANY_PORT, "--grace", "0.1")
     with running(*arguments, cwd=tmp_path, before=margin) as server, BridgeClient(server.address()) as client:
         values = iter(client.stream("block"))

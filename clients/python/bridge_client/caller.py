@@ -14,7 +14,7 @@ from bridge_client.breakers import CircuitBreakers
 from bridge_client.retry import Retrier, Timing
 from bridge_client.tracing import CallSpan, CallTracer, Headers
 
-__all__ = ["Caller", "deadline_exceeded"]
+__all__ = ["Caller", "deadline_exceeded", "nested"]
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Caller:
             request: the message.
             timeout: seconds for everything, retries included.
         """
-        nesting, timeout = _nested(tool, timeout)
+        nesting, timeout = nested(tool, timeout)
         if self._tracer is None:
             return await self._unary(path, tool, request, timeout, nesting, None)
         span = self._tracer.start(path, tool)
@@ -158,7 +158,7 @@ class Caller:
 
     async def stream(self, path: str, tool: str, request: bytes, timeout: float | None) -> AsyncGenerator[bytes, None]:
         """Makes a streaming call; its messages. It may be repeated until the first of them has come."""
-        nesting, timeout = _nested(tool, timeout)
+        nesting, timeout = nested(tool, timeout)
         span = None if self._tracer is None else self._tracer.start(path, tool)
         try:
             messages, message, ticket = await self._open(path, tool, request, timeout, nesting, span)
@@ -211,7 +211,7 @@ class Caller:
         return messages, first, ticket
 
 
-def _nested(tool: str, timeout: float | None) -> tuple[Headers, float | None]:
+def nested(tool: str, timeout: float | None) -> tuple[Headers, float | None]:
     """What a call takes along from the tool that makes it, and the seconds it has: no more than are left to that tool.
 
     Raises DEADLINE_EXCEEDED if none are left, and what ``check_path`` raises.

@@ -17,9 +17,10 @@ from bridge.errors import BridgeError, Code, invalid_argument
 from bridge.host import CallScope
 from bridge.hosts.grpc import GrpcHost
 from bridge.telemetry import client_metrics
-from bridge.tool_messages import pack_call, parse_response, read_result
+from bridge.tool_messages import pack_call, parse_response, read_result, read_stream
 from bridge.v1 import bridge_pb2
 from bridge.variables import SessionInfo
+from bridge_client.arguments import check_seconds, merge_arguments
 from bridge_client.breaker import BreakerPolicy, State
 from bridge_client.breakers import CircuitBreakers, StateChange
 from bridge_client.caller import Caller, deadline_exceeded
@@ -46,8 +47,6 @@ GET_SERVER_INFO = _SERVICE + "GetServerInfo"
 _LOOKUP_TIMEOUT = 5.0
 """Seconds at most to ask for the tools in the middle of a failed call."""
 _MAX_CONNECTIONS = 64
-_FOREVER = 1e9
-"""Seconds; what is longer (thirty years) is no limit."""
 
 Connect = Callable[[str, ChannelOptions], Channel]
 """Makes a channel to an address; ``bridge.engines.connect``, or a test's own."""
@@ -113,7 +112,7 @@ class BridgeClient:
             max_message_bytes=max_message_bytes,
         )
         self._connect = connect
-        self._timeout = _seconds(timeout)
+        self._timeout = check_seconds(timeout)
         self._metadata = dict(metadata or {})
         self._timing = timing
         self._retrier = None if retry is None else Retrier(retry, timing)
@@ -284,7 +283,7 @@ class BridgeClient:
         caller = self._caller or self._open()
         request = self._request(tool, arguments, keywords, session, metadata)
         messages = caller.stream(EXECUTE_STREAMING_TOOL, tool, request, self._limit(timeout))
-        return ToolStream(tool, messages, on_progress)
+        return ToolStream(tool, read_stream(messages), on_progress)
 
     def session(
         self,
@@ -325,6 +324,11 @@ class BridgeClient:
             failure = error
         return await caller.repeat(lambda _left: operation(host), failure, "", scope.deadline, idempotent=idempotent)
 
+    async def _ask_now(self, operation: Callable[[GrpcHost], Awaitable[T]]) -> T:
+        """Asks the host once."""
+        host, _ = self._open_host()
+        return await operation(host)
+
     def _scope(self, session_id: str, timeout: float | None = None) -> CallScope:
         limit = self._timeout if timeout is None else timeout
         deadline = None if limit is None else self._timing.clock() + limit
@@ -342,12 +346,12 @@ class BridgeClient:
         if self._metadata:
             metadata = self._metadata if metadata is None else {**self._metadata, **metadata}
         session_id = session.session_id if isinstance(session, Session) else session or ""
-        return pack_call(tool, _merge(arguments, keywords), session_id, metadata)
+        return pack_call(tool, merge_arguments(arguments, keywords), session_id, metadata)
 
     def _limit(self, timeout: float | None) -> float | None:
         if timeout is None:
             return self._timeout
-        limit = _seconds(timeout)
+        limit = check_seconds(timeout)
         if limit == 0:
             raise deadline_exceeded()
         return limit
@@ -400,29 +404,8 @@ def _both(record: StateChange, tell: StateChange | None) -> StateChange:
     return changed
 
 
-def _merge(arguments: Mapping[str, Any] | None, keywords: dict[str, Any]) -> Mapping[str, Any]:
-    """Arguments given as a mapping, as keywords, or both. A name in both is ``TypeError``, as in a call in Python."""
-    if not arguments:
-        return keywords
-    if keywords:
-        twice = keywords.keys() & arguments.keys()
-        if twice:
-            raise TypeError(f"argument given twice, in the mapping and as a keyword: {', '.join(sorted(twice))}")
-        return {**arguments, **keywords}
-    return arguments
-
-
 def _check_target(field: str, target: object) -> None:
     if not isinstance(target, str) or not target or not target.isprintable() or " " in target or ":" not in target:
         raise invalid_argument(
             field, f"{target!r:.100} is not an address; use host:port or unix:/path", reason="BAD_TARGET"
         )
-
-
-def _seconds(timeout: float | None) -> float | None:
-    """A timeout as engines want it: ``None`` for no limit."""
-    if timeout is None:
-        return None
-    if not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise invalid_argument("timeout", f"must be seconds, not below zero; not {timeout!r:.50}")
-    return None if timeout > _FOREVER else float(timeout)

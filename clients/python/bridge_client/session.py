@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -19,10 +20,10 @@ from bridge.variable_watch import Begun
 from bridge.variables import SessionInfo
 
 if TYPE_CHECKING:
-    from bridge_client.client import BridgeClient
+    from bridge_client.retry import Timing
     from bridge_client.stream import ToolStream
 
-__all__ = ["Session", "no_sessions"]
+__all__ = ["Owner", "Session", "SessionHost", "no_sessions"]
 
 T = TypeVar("T")
 
@@ -34,10 +35,55 @@ _BEATS_PER_TTL = 3.0
 """Heartbeats in the life of a session, so that it survives two lost ones."""
 
 
+class SessionHost(Host, Protocol):
+    """A host that opens sessions."""
+
+    async def open_session(
+        self, scope: CallScope, *, metadata: Mapping[str, str] | None = None, ttl: float | None = None
+    ) -> SessionInfo:
+        """Opens a session; without ``ttl`` (seconds) it lives as long as the host likes."""
+
+    async def get_session(self, scope: CallScope) -> SessionInfo:
+        """Describes the session."""
+
+    async def heartbeat(self, scope: CallScope) -> float:
+        """Keeps the session; when it ends if nothing happens from now on, seconds since the epoch."""
+
+    async def close_session(self, scope: CallScope) -> None:
+        """Ends the session and frees its variables."""
+
+    async def list_sessions(self, scope: CallScope, limit: int = 0) -> list[SessionInfo]:
+        """The caller's sessions, newest first; at most ``limit`` (0: as many as the host is willing to list)."""
+
+
+class Owner(Protocol):
+    """What a session needs of the client that has made it."""
+
+    _sessions: set[Session]
+    _timing: Timing
+
+    def _scope(self, session_id: str, timeout: float | None = None) -> CallScope:
+        """On whose behalf the host is asked."""
+
+    async def _ask_host(
+        self, operation: Callable[[SessionHost], Awaitable[T]], scope: CallScope, *, idempotent: bool = False
+    ) -> T:
+        """Asks the host, again if that is safe."""
+
+    async def _ask_now(self, operation: Callable[[SessionHost], Awaitable[T]]) -> T:
+        """Asks the host once."""
+
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None = None, /, **options: Any) -> Any:
+        """Calls a tool."""
+
+    def stream(self, tool: str, arguments: Mapping[str, Any] | None = None, /, **options: Any) -> ToolStream:
+        """Calls a streaming tool."""
+
+
 class Session(SessionVariables):
     """Variables kept by a host, and the tools that may use them.
 
-    Made by ``BridgeClient.session()`` and used as ``async with``: entering opens it on the host, leaving closes it and
+    Made by a client's ``session()`` and used as ``async with``: entering opens it on the host, leaving closes it and
     frees its variables. One that was made with the id of an open session is attached to that: entering looks whether it
     is there, leaving leaves it as it is, and keeping it alive is up to its owner, or to use.
 
@@ -46,7 +92,7 @@ class Session(SessionVariables):
     """
 
     def __init__(
-        self, client: BridgeClient, metadata: Mapping[str, str] | None, ttl: float | None, session_id: str | None = None
+        self, client: Owner, metadata: Mapping[str, str] | None, ttl: float | None, session_id: str | None = None
     ) -> None:
         if session_id is not None:
             if not isinstance(session_id, str) or not session_id:
@@ -120,9 +166,9 @@ class Session(SessionVariables):
         if self._heartbeat is not None:
             self._heartbeat.cancel()
         try:
-            host, _ = self._client._open_host()
+            scope = self._client._scope(session_id)
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await host.close_session(self._client._scope(session_id))
+                await self._client._ask_now(lambda host: host.close_session(scope))
         except (BridgeError, TimeoutError) as error:
             _log.debug("the session was not closed on the host, its time to live ends it: %s", error)
 
@@ -130,9 +176,9 @@ class Session(SessionVariables):
         while True:
             await self._client._timing.sleep(interval)
             try:
-                host, _ = self._client._open_host()
                 # Bounded: a host that hangs must not keep the next heartbeat from being sent.
-                await host.heartbeat(self._client._scope(session_id, timeout=interval))
+                scope = self._client._scope(session_id, timeout=interval)
+                await self._client._ask_now(partial(_heartbeat, scope))
             except BridgeError as error:
                 if error.code in (Code.NOT_FOUND, Code.PERMISSION_DENIED) or error.reason == "CLIENT_CLOSED":
                     _log.warning("the session is lost: %s", error.message)
@@ -192,6 +238,10 @@ class Session(SessionVariables):
         return self._client.stream(
             tool, arguments, timeout=timeout, session=self, metadata=metadata, on_progress=on_progress, **keywords
         )
+
+
+async def _heartbeat(scope: CallScope, host: SessionHost) -> float:
+    return await host.heartbeat(scope)
 
 
 def no_sessions(error: BridgeError) -> BridgeError:

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from bridge.call import NO_VALUE, Chunk, Progress
-from bridge.tool_messages import read_stream
 
 __all__ = ["ToolStream"]
 
@@ -29,11 +28,11 @@ class ToolStream:
     def __init__(
         self,
         tool: str,
-        messages: AsyncGenerator[bytes, None],
+        chunks: AsyncGenerator[Chunk, None],
         on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self._tool = tool
-        self._chunks = read_stream(messages)
+        self._chunks = chunks
         self._on_progress = on_progress
         self._state = "new"
         self.progress: Progress | None = None

@@ -1,0 +1,5 @@
+module toolbridge.test/goplugin
+
+go 1.24
+
+require github.com/hashicorp/yamux v0.1.2

@@ -17,12 +17,20 @@ __all__ = ["refuse"]
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
-def refuse(tool: str, arguments: dict[str, Any], arguments_type: type[msgspec.Struct]) -> NoReturn:
+def refuse(
+    tool: str, arguments: dict[str, Any], arguments_type: type[msgspec.Struct], *, what: str = "tool"
+) -> NoReturn:
     """Raises INVALID_ARGUMENT with every violation: all unknown, missing and wrong arguments, not only the first.
 
     The slow path: each argument is converted by itself once more to find its own error.
+
+    Args:
+        tool: its name.
+        arguments: what it was called with.
+        arguments_type: what it takes.
+        what: what it is, if no tool.
     """
-    hints = {field.name: field for field in msgspec.structs.fields(arguments_type)}
+    hints = {field.encode_name: field for field in msgspec.structs.fields(arguments_type)}
     violations = [FieldViolation(f"$.{name}", _unknown(name, hints)) for name in arguments if name not in hints]
     for name, field in hints.items():
         if name not in arguments:
@@ -39,7 +47,7 @@ def refuse(tool: str, arguments: dict[str, Any], arguments_type: type[msgspec.St
     more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
     raise BridgeError(
         Code.INVALID_ARGUMENT,
-        f"tool {tool!r}: {summary}{more}",
+        f"{what} {tool!r}: {summary}{more}",
         reason="INVALID_ARGUMENT",
         details=ErrorDetails(violations=tuple(violations)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -90,3 +90,11 @@ async def connect(start: Callable[..., Awaitable[Server]]) -> AsyncIterator[Conn
             return await stack.enter_async_context(BridgeClient(server.addresses[0], **(client or {})))
 
         yield connect
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Halves of surrogate pairs, which some tests log, cannot go from a worker of xdist to its controller."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
+    return report

@@ -20,7 +20,7 @@ from bridge.codec.base import (
 )
 from bridge.codec.json_text import JSON_URL, decode_json, encode_json, exact_json, pack_json
 from bridge.codec.numbers import BIG_NUMBER_URL
-from bridge.codec.ordered_map import OrderedMap
+from bridge.codec.ordered_map import ordered_map
 from bridge.codec.registry import lower, pack_lowered, read
 from bridge.codec.scalars import BYTES_URL, DOUBLE_URL, SHARED_BYTES_URL
 from bridge.codec.wire import SHORT, short_field
@@ -125,7 +125,7 @@ def _lower_key(key: object) -> Lowered:
 
 
 def _pack_map(fields: dict[str, Lowered], entries: list[tuple[Lowered, Lowered]], depth: int) -> Packed:
-    message = OrderedMap()
+    message = ordered_map()()
     for name, one in fields.items():
         field = message.fields.add(key=name).value
         try:
@@ -176,7 +176,7 @@ def _read_list(data: bytes, limits: Limits, depth: int) -> list[Any]:
 
 def _read_map(data: bytes, limits: Limits, depth: int) -> dict[Any, Any]:
     _check_depth(limits, depth)
-    message = OrderedMap.FromString(data)
+    message = ordered_map().FromString(data)
     values: dict[Any, Any] = {}
     for field in message.fields:
         try:

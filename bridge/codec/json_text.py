@@ -19,7 +19,16 @@ from bridge.codec.wire import length_delimited, payload
 from bridge.runtime.json_structure import is_deeper, without_strings
 from bridge.v1.values_pb2 import Json
 
-__all__ = ["JSON_URL", "PACK_LOWERED", "READERS", "decode_json", "encode_json", "exact_json", "pack_json"]
+__all__ = [
+    "JSON_URL",
+    "PACK_LOWERED",
+    "READERS",
+    "decode_json",
+    "encode_json",
+    "exact_json",
+    "pack_json",
+    "read_document",
+]
 
 JSON_URL = TYPE_URL_PREFIX + "bridge.v1.Json"
 
@@ -60,8 +69,11 @@ PACK_LOWERED = {dict: _pack_lowered, list: _pack_lowered, msgspec.Raw: _pack_low
 
 def _read_json(data: bytes, limits: Limits, depth: int) -> Any:
     document = payload(data)
-    if document is None:
-        document = Json.FromString(data).document
+    return read_document(Json.FromString(data).document if document is None else document, limits, depth)
+
+
+def read_document(document: bytes, limits: Limits, depth: int) -> Any:
+    """The value of a JSON text that stands inside ``depth`` containers. Raises ``Refusal``."""
     if is_deeper(document, limits.max_depth - depth):
         raise Refusal(f"the value is nested deeper than {limits.max_depth} levels", "VALUE_REFUSED")
     if limits.max_digits < _DECODER_DIGITS and len(document) > limits.max_digits:

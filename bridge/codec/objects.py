@@ -18,7 +18,7 @@ from bridge.codec.base import Converter, Lowered
 from bridge.codec.containers import lower_mapping
 from bridge.codec.json_text import decode_json, encode_json
 
-__all__ = ["CONVERTERS"]
+__all__ = ["CONVERTERS", "fields_of", "is_object"]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -58,8 +58,11 @@ def _exact_document(value: Any) -> bytes | None:
 
 def _lower_object(value: Any, depth: int) -> Lowered:
     document = _exact_document(value)
-    if document is not None:
-        return msgspec.Raw(document)
+    return msgspec.Raw(document) if document is not None else lower_mapping(fields_of(value), depth)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass or Struct under their names on the wire, as they are."""
     cls: Any = type(value)
     fields = {wire_name: getattr(value, name) for name, wire_name in _fields(cls)}
     if isinstance(value, msgspec.Struct):
@@ -67,10 +70,11 @@ def _lower_object(value: Any, depth: int) -> Lowered:
         fields = {name: item for name, item in fields.items() if item is not msgspec.UNSET}
         if config.tag_field is not None:
             fields = {config.tag_field: config.tag, **fields}
-    return lower_mapping(fields, depth)
+    return fields
 
 
-def _is_object(value: Any) -> bool:
+def is_object(value: Any) -> bool:
+    """Whether a value is a dataclass instance or a Struct."""
     return isinstance(value, msgspec.Struct) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
 
 
@@ -95,5 +99,5 @@ def _lower_pydantic(value: Any, depth: int) -> Lowered:
 
 CONVERTERS = (
     Converter(_is_pydantic, _lower_pydantic),
-    Converter(_is_object, _lower_object),
+    Converter(is_object, _lower_object),
 )

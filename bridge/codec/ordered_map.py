@@ -7,16 +7,21 @@ bytes are written and read here by a message that declares them as repeated. To 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import any_pb2, descriptor_pool, message_factory
 
 from bridge.v1 import values_pb2
 
-__all__ = ["OrderedMap"]
+__all__ = ["ordered_map"]
 
 
-def _declare() -> Any:
+@lru_cache(maxsize=1)
+def ordered_map() -> Any:
+    """The class of the message."""
+    from google.protobuf import descriptor_pb2  # half a megabyte; most dicts are JSON, and have no need of this
+
     file = descriptor_pb2.FileDescriptorProto(
         name="bridge/codec/ordered_map.proto",
         package="bridge.codec",
@@ -34,6 +39,3 @@ def _declare() -> Any:
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("bridge.codec.OrderedMap"))
-
-
-OrderedMap = _declare()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.codec import decode, pack
-from bridge.codec.ordered_map import OrderedMap
+from bridge.codec.ordered_map import ordered_map
 from bridge.codec.wire import LARGE, payload, trailing_field, varint
 from bridge.errors import BridgeError
 from bridge.runtime.json_structure import is_deeper
@@ -71,7 +71,7 @@ def test_a_map_in_order_is_the_map_of_the_contract(value: dict[Any, Any]) -> Non
 
 
 def test_the_last_of_two_fields_with_one_name_wins_as_in_protobuf() -> None:
-    message = OrderedMap()
+    message = ordered_map()()
     for item in (1, 2):
         message.fields.add(key="a").value.CopyFrom(pack(item))
     raw = message.SerializeToString()
@@ -118,6 +118,15 @@ def test_the_depth_of_a_document_is_that_of_its_value(value: Any, allowed: int, 
     assert decode(document) == whole
     raw = values_pb2.Json.FromString(document.value).document
     assert is_deeper(raw, allowed) == (_depth(whole) > allowed)
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("depth", [1, 63, 64, 65, 200])
+def test_depth_is_told_of_short_and_of_long_documents(depth: int, long: bool) -> None:
+    inside = b'"%b"' % (b"x" * 100_000 if long else b"[[[{{{")
+    assert is_deeper(b"[" * depth + inside + b"]" * depth, 64) == (depth > 64)
+    assert is_deeper(b'{"a":' * depth + inside + b"}" * depth, 64) == (depth > 64)
+    assert not is_deeper(b"[" + b",".join([b"[{}]"] * 100 + [inside]) + b"]", 64)
 
 
 @QUICK

@@ -190,7 +190,7 @@ def test_a_port_in_use_is_named_before_the_engine_tries() -> None:
             probe_tcp("127.0.0.1", port)
         assert caught.value.code is Code.ALREADY_EXISTS
         assert caught.value.reason == "ADDRESS_IN_USE"
-        assert "--listen" in caught.value.message
+        assert "choose another address" in caught.value.message
 
 
 def test_a_port_that_would_be_shared_counts_as_in_use() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge import BridgeError
+from bridge import BridgeError, loader
+from bridge.executors.process import adapter_spec
 from bridge.loader import load_adapters
 from bridge.registry import Registry
+from bridge.runtime.loading import load_class
 
 GOOD = """
 from bridge import Adapter, tool
@@ -120,3 +122,46 @@ def test_an_entry_point_of_an_installed_package_is_loaded(tmp_path: Path, monkey
     assert cls.__name__ == "Inline"
     with pytest.raises(BridgeError, match="some-tools"):
         load_adapters("other-tools")
+
+
+@pytest.mark.parametrize("class_name", ["", ":First"])
+def test_a_path_is_not_looked_up_among_installed_packages(
+    file: Path, class_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_entry_point", lambda name: pytest.fail(f"looked up {name}"))
+    assert load_adapters(f"{file}{class_name}")[0].__name__ == "First"
+
+
+def test_a_file_is_loaded_once_by_whatever_path(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = load_adapters(f"{file}:First")
+    link = file.with_name("link.py")
+    link.symlink_to(file)
+    monkeypatch.chdir(file.parent)
+    (again,) = load_adapters(f"{link}:First")
+    (second,) = load_adapters(f"./{file.name}:Second")
+    assert again is first
+    assert issubclass(second, first)
+
+
+def test_files_of_one_name_are_different_modules(file: Path) -> None:
+    other = file.parent / "other" / file.name
+    other.parent.mkdir()
+    other.write_text(GOOD)
+    (first,), (second,) = load_adapters(f"{file}:First"), load_adapters(f"{other}:First")
+    assert first is not second
+    assert adapter_spec(first) == f"{file}:First"
+    assert adapter_spec(second) == f"{other}:First"
+
+
+def test_plugins_have_the_names_of_the_server(file: Path) -> None:
+    (cls,) = load_adapters(f"{file}:First")
+    assert load_class(f"{file}:First") is cls
+
+
+def test_nothing_is_left_of_a_file_that_fails(file: Path) -> None:
+    file.write_text("1 / 0")
+    with pytest.raises(BridgeError, match="ZeroDivisionError"):
+        load_adapters(f"{file}:First")
+    file.write_text(GOOD)
+    (cls,) = load_adapters(f"{file}:First")
+    assert cls.__name__ == "First"

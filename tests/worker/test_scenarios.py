@@ -33,7 +33,6 @@ from tests.kill.processes import family
 from tests.support.waiting import until
 from tests.worker.pids import watched
 from tests.worker.scenario_tools import Scenarios
-from tests.worker.scenarios import PAGE, SCENARIOS, page, shown
 
 if sys.platform != "linux":
     pytest.skip("worker processes need Linux", allow_module_level=True)
@@ -329,11 +328,3 @@ async def test_w22_a_server_that_stops_waits_for_the_call_then_cancels_it_then_k
     assert await asyncio.to_thread(cancelled.exists)
     with watched(pids) as processes:
         assert processes.left(0) == []
-
-
-# All of them
-
-
-def test_every_scenario_has_a_test_and_the_page_says_which() -> None:
-    assert shown().keys() == SCENARIOS.keys()
-    assert PAGE.read_text("utf-8") == page(), "run `python -m tests.worker.scenarios`"

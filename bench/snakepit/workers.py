@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +40,12 @@ class Subject:
     stock: bool = False
     """Served by Snakepit's own server."""
     args: Sequence[str] = ()
-    env: Mapping[str, str | None] | None = None
 
 
 SUBJECTS = (
     Subject("Snakepit's server, async adapter", f"{_THEIRS}.LightAsync", stock=True),
     Subject("Snakepit's server, sync adapter", f"{_THEIRS}.LightSync", stock=True),
     Subject("ours, async tool (inline)", f"{_OURS}:Async"),
-    Subject("ours, the same, epoll", f"{_OURS}:Async", env={"GRPC_POLL_STRATEGY": None}),
     Subject("ours, plain tool (worker process)", f"{_OURS}:Plain"),
     Subject("ours, plain tool, --isolation thread", f"{_OURS}:Plain", args=("--isolation", "thread")),
     Subject("ours, stock async adapter (worker process)", f"{_THEIRS}.LightAsync"),
@@ -124,8 +122,7 @@ def launch(subject: Subject, beam: str, cores: Cores) -> Worker:
     command = [*_command(subject), "--adapter", subject.adapter, "--port", "0", "--elixir-address", beam]
     command += ["--snakepit-run-id", "bench", *subject.args]
     changed = {"SNAKEPIT_PROCESS_GROUP": "1", "SNAKEPIT_READY_FILE": str(ready), "SNAKEPIT_LOG_LEVEL": "error"}
-    wanted = {**environment(), **changed, **_POLL, "GRPC_VERBOSITY": "ERROR", **(subject.env or {})}
-    env = {name: value for name, value in wanted.items() if value is not None}
+    env = {**environment(), **changed, **_POLL, "GRPC_VERBOSITY": "ERROR"}
     with output.open("wb") as out, on(cores.servers):
         began = time.perf_counter()
         process = subprocess.Popen(

@@ -350,3 +350,13 @@ async def test_variables_that_are_no_settings_are_ignored_with_one_line(tmp_path
         assert len(lines) == 1
         assert lines[0].endswith("BRIDGE_OF_SIGHS")
         assert "venice" not in worker.output
+
+
+@pytest.mark.parametrize(("said", "kept"), [("poll", None), ("epoll1", "epoll1")])
+async def test_what_a_pool_says_of_grpc_for_forks_is_not_obeyed_here(
+    tmp_path: Path, said: str, kept: str | None
+) -> None:
+    async with FakeBeam(tmp_path, NAME, env={"GRPC_POLL_STRATEGY": said}) as beam:
+        worker = await beam.start_worker()
+        assert await worker.execute("variables", {"names": ["GRPC_POLL_STRATEGY"]}) == {"GRPC_POLL_STRATEGY": kept}
+        await worker.stop()

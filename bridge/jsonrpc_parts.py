@@ -13,16 +13,13 @@ from bridge.jsonrpc.connection import Connection
 from bridge.jsonrpc.unix_server import UnixServer, listen_unix
 from bridge.listeners import UnixAddress, parse_address
 from bridge.parts import Parts
-from bridge.protocols.content_length import ContentLength
+from bridge.protocols.framings import FRAMINGS
 from bridge.protocols.limits import ProtocolLimits
-from bridge.protocols.newline import Newline
 
 __all__ = ["JsonRpcParts"]
 
 ANSWER_TIME = 0.5
 """Seconds after the last tool has ended in which its answer is sent."""
-
-_FRAMINGS = {"content-length": ContentLength, "newline": Newline}
 
 
 class JsonRpcParts:
@@ -51,7 +48,7 @@ class JsonRpcParts:
 
     def connection(self) -> Connection:
         """What a client is connected with."""
-        return Connection(_FRAMINGS[self._config.framing](self._limits), self._frontend.client(), self._limits)
+        return Connection(FRAMINGS[self._config.framing](self._limits), self._frontend.client(), self._limits)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[UnixServer]:

@@ -20,7 +20,7 @@ from bridge.host import Host
 from bridge.parts import Parts, Role
 from bridge.registry import Registry
 from bridge.security import write_atomically, write_client_config
-from bridge.telemetry.setup import configure
+from bridge.telemetry.setup import Telemetry, configure
 
 if TYPE_CHECKING:
     from bridge.frontends.health import Health
@@ -113,13 +113,7 @@ async def run_server(
     """
     registry = Registry(adapters, config.isolation, everything_in_processes=config.reload)
     async with AsyncExitStack() as stack:
-        telemetry = configure(
-            tracing=config.tracing,
-            metrics_address=config.metrics,
-            log_format=config.log_format if own_process else "",
-            log_level=config.log_level,
-            service_name="tool-bridge" if role == "bridge" else "tool-bridge-host",
-        )
+        telemetry = _telemetry(config, role, own_process)
         stack.push_async_callback(telemetry.aclose)
         # The engine goes last: until then a call is answered, if only by "draining".
         grpc = _grpc(config, stack) if listens and config.listen else None
@@ -133,12 +127,7 @@ async def run_server(
         await stack.enter_async_context(registry.open(HERE))
 
         addresses = [] if grpc is None else await grpc.start()
-        jsonrpc_address = ""
-        if listens and config.jsonrpc:
-            from bridge.jsonrpc_parts import JsonRpcParts  # most servers need none of it
-
-            jsonrpc = await stack.enter_async_context(JsonRpcParts(config, parts, stop).listening())
-            jsonrpc_address = jsonrpc.address
+        jsonrpc_address = await _jsonrpc(config, parts, stop, stack) if listens and config.jsonrpc else ""
         server = Server(
             addresses,
             jsonrpc_address,
@@ -159,6 +148,24 @@ async def run_server(
             yield server
         finally:
             await server.drain()
+
+
+def _telemetry(config: ServerConfig, role: Role, own_process: bool) -> Telemetry:
+    return configure(
+        tracing=config.tracing,
+        metrics_address=config.metrics,
+        log_format=config.log_format if own_process else "",
+        log_level=config.log_level,
+        service_name="tool-bridge" if role == "bridge" else "tool-bridge-host",
+    )
+
+
+async def _jsonrpc(config: ServerConfig, parts: Parts, stop: Callable[[], None] | None, stack: AsyncExitStack) -> str:
+    """Begins to listen; where."""
+    from bridge.jsonrpc_parts import JsonRpcParts  # most servers need none of it
+
+    listener = await stack.enter_async_context(JsonRpcParts(config, parts, stop).listening())
+    return listener.address
 
 
 def _grpc(config: ServerConfig, stack: AsyncExitStack) -> GrpcServer:

@@ -40,10 +40,9 @@ from bridge.jsonrpc.stdio import Stdio, serve_stdio
 from bridge.jsonrpc.unix_server import UnixServer, listen_unix
 from bridge.jsonrpc.worker_pool import WorkerPool
 from bridge.listeners import UnixAddress, parse_address
-from bridge.protocols.content_length import ContentLength
 from bridge.protocols.framing import Framing
+from bridge.protocols.framings import FRAMINGS, FramingName
 from bridge.protocols.limits import DEFAULT_LIMITS, ProtocolLimits
-from bridge.protocols.newline import Newline
 from bridge.registry import WORKERS
 from bridge.tool import ToolOptions
 
@@ -52,9 +51,7 @@ __all__ = ["FramingName", "HandlerOptions", "Server"]
 log = logging.getLogger("bridge.jsonrpc")
 
 F = TypeVar("F", bound=Callable[..., Any])
-FramingName = Literal["content-length", "newline"]
 
-_FRAMINGS: dict[str, type[Framing]] = {"content-length": ContentLength, "newline": Newline}
 _ALWAYS = 10 * 365 * 86400.0
 """Seconds: a session lives as long as its connection, however long that says nothing."""
 _ANSWER_TIME = 2.0
@@ -194,7 +191,7 @@ class Server:
         Raises ``BridgeError`` for an address that cannot be listened on, a worker that cannot start, stdin or stdout
         that are closed.
         """
-        make = self._maker(_FRAMINGS[framing])
+        make = self._maker(FRAMINGS[framing])
         if address == "stdio":
             stdio = Stdio.take()
             await self._pool.start(self._handlers.isolations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,11 +15,9 @@ from bridge.jsonrpc.connection import Connection
 from bridge.jsonrpc.host_messages import CHUNK
 from bridge.jsonrpc.host_methods import HostMethods, unknown_method
 from bridge.jsonrpc.streams import Streams, Windows
-from bridge.protocols.content_length import ContentLength
-from bridge.protocols.framing import Framing
+from bridge.protocols.framings import FRAMINGS
 from bridge.protocols.limits import DEFAULT_LIMITS, ProtocolLimits
 from bridge.protocols.messages import Notification, Request, plain
-from bridge.protocols.newline import Newline
 
 __all__ = ["Hears", "Link", "OnNotification", "OnRequest", "check_options"]
 
@@ -31,8 +29,6 @@ OnNotification = Callable[[str, Any], object]
 HOST = "host."
 SESSION = "session."
 TOOLS = "tools."
-
-_FRAMINGS: Mapping[str, type[Framing]] = {"content-length": ContentLength, "newline": Newline}
 
 
 class Hears(msgspec.Struct, frozen=True):
@@ -47,8 +43,8 @@ class Hears(msgspec.Struct, frozen=True):
 
 def check_options(framing: str, on_notification: OnNotification | None) -> None:
     """Raises INVALID_ARGUMENT, reason ``CONFIG``, for what cannot be used."""
-    if framing not in _FRAMINGS:
-        raise invalid_argument("framing", f"is one of {', '.join(_FRAMINGS)}", reason="CONFIG")
+    if framing not in FRAMINGS:
+        raise invalid_argument("framing", f"is one of {', '.join(FRAMINGS)}", reason="CONFIG")
     if inspect.iscoroutinefunction(on_notification):
         problem = "is called in the order of the notifications, so it cannot be async; let it start a task"
         raise invalid_argument("on_notification", problem, reason="CONFIG")
@@ -65,7 +61,7 @@ class Link:
         self._hears = hears
         self._host = None if hears.host is None else HostMethods(hears.host, HOST, with_tools=True)
         self._windows = Windows()
-        framing = _FRAMINGS[hears.framing](hears.limits)
+        framing = FRAMINGS[hears.framing](hears.limits)
         self.connection = Connection(framing, self, hears.limits, reads_always=True)
         self.sessions = JsonRpcHost(self.connection, SESSION)
         """The server, as who keeps sessions."""

@@ -198,7 +198,7 @@ async def test_worker_sends_heartbeats_for_its_session(tmp_path: Path) -> None:
         assert beat.message.client_time.seconds > time.time() - 60
         assert "x-snakepit-correlation-id" in beat.headers
         assert beat.time_left is not None
-        assert beat.time_left <= 0.5
+        assert beat.time_left < 1  # that of FAST, 0.5 s, which gRPC rounds up on the wire, and not a longer one
 
 
 async def test_missed_heartbeats_end_the_worker_in_order(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def test_worker_asks_the_beam_before_it_is_ready(tmp_path: Path) -> None:
         first = beam.listener.received[0]
         assert (first.method, first.message.message) == ("Ping", "connection_test")
         assert first.time_left is not None
-        assert first.time_left <= 1
+        assert first.time_left < 2  # gRPC rounds up on the wire
 
 
 async def test_both_addresses_of_localhost_are_served_on_one_port(tmp_path: Path) -> None:

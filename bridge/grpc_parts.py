@@ -12,6 +12,7 @@ from bridge.engines.base import Method
 from bridge.frontends import catalog
 from bridge.frontends.grpc import BRIDGE, HOST, ToolFrontend
 from bridge.frontends.health import Health
+from bridge.host import Host
 from bridge.parts import Parts, Role
 from bridge.tool_specs import duration
 from bridge.v1.bridge_pb2 import GetServerInfoResponse, Limits
@@ -46,10 +47,18 @@ class GrpcParts:
         """Takes note of whether sessions are kept."""
         self.health.set(is_well, HOST.service)
 
+    def call_back_to(self, host: Host) -> None:
+        """Gives the calls that come from here on another host. Those that run keep theirs."""
+        self._frontend.host = self._parts.observed(host)
+
     def methods(self, reflection: bool) -> list[Method]:
         """All methods for an engine; ``reflection`` as the engine has it."""
+        return [*self.health.methods(), *self.tool_methods(reflection)]
+
+    def tool_methods(self, reflection: bool) -> list[Method]:
+        """The same without health, where somebody else tells of that."""
         parts, registry = self._parts, self._parts.registry
-        methods = [*self._frontend.methods(), *self.health.methods()]
+        methods = self._frontend.methods()
         if parts.snakepit is not None:
             methods += parts.snakepit.methods(
                 parts.dispatcher, registry, parts.host, parts.session_host, parts.seen_host, parts.on_response

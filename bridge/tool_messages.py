@@ -18,6 +18,7 @@ from bridge.codec.base import Refusal
 from bridge.codec.buffers import is_lent, view
 from bridge.codec.wire import FIELD_2, SHORT, any_bytes, varint
 from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.requests import parse_request
 from bridge.runtime.shared import BYTES_URL as SHARED_BYTES_URL
 from bridge.runtime.shared import borrowed
 from bridge.v1 import bridge_pb2
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=Message)
-R = TypeVar("R")
 
 SEQUENCES = 2048
 """Sequence numbers that are kept ready."""
@@ -141,18 +141,6 @@ def message_too_large(tool: str, size: int, limit: int) -> BridgeError:
         "stream it in parts",
         reason="MESSAGE_TOO_LARGE",
     )
-
-
-def parse_request(from_string: Callable[[bytes], R], data: bytes) -> R:
-    """A request message. Raises ``BridgeError`` INVALID_ARGUMENT if the bytes are none."""
-    try:
-        return from_string(data)
-    except DecodeError:
-        raise BridgeError(
-            Code.INVALID_ARGUMENT,
-            "the request is not a valid protobuf message of this method: regenerate the client's stubs from proto/",
-            reason="MALFORMED_REQUEST",
-        ) from None
 
 
 _parse_call = bridge_pb2.ExecuteToolRequest.FromString

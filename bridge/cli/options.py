@@ -169,12 +169,12 @@ async def connect_host(options: ClientOptions, session_id: str = "") -> AsyncIte
     sessions it has opened. Raises ``BridgeError`` INVALID_ARGUMENT if the options are wrong."""
     from bridge import engines
     from bridge.credentials import AuthorizedChannel
-    from bridge.engines.base import ChannelOptions
+    from bridge.engines.base import Channel, ChannelOptions
     from bridge.host import CallScope
     from bridge.hosts.grpc import GrpcHost
 
     config = client_config(options)
-    channel = engines.connect(config.target, ChannelOptions(tls=config.tls()))
+    channel: Channel = engines.connect(config.target, ChannelOptions(tls=config.tls()))
     if config.token_file is not None:
         channel = AuthorizedChannel(channel, config.token_file)
     host = GrpcHost(channel)

@@ -7,20 +7,26 @@ both directions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from bridge.call import Headers
+from bridge.engines.token_bucket import RateLimit
 from bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from bridge.engines.services import Services
 
 __all__ = [
     "Channel",
     "ChannelOptions",
     "ClientTls",
     "Duplex",
+    "DuplexChannel",
     "Method",
+    "RateLimit",
     "ServerCall",
     "ServerEngine",
     "ServerOptions",
@@ -101,11 +107,25 @@ class ServerOptions(msgspec.Struct, frozen=True):
     """What a server engine enforces by itself."""
 
     max_message_bytes: int
+    """Of a message that comes in, and of one that goes out unless ``max_send_bytes`` says otherwise; at most 2**31 - 1.
+    Whoever sends more gets RESOURCE_EXHAUSTED, with its size and the limit in the message."""
     max_metadata_bytes: int
     max_concurrent_streams: int
     tls: ServerTls | None = None
     authenticate: Authenticate | None = None
     reflection: bool = False
+    """Whether to serve grpc.reflection.v1 and v1alpha, which list all services and describe those that protobuf's
+    default pool or ``reflection_pools`` know."""
+    reflection_pools: tuple[Any, ...] = ()
+    """Further ``google.protobuf.descriptor_pool.DescriptorPool`` objects to look in."""
+    max_send_bytes: int | None = None
+    rate_limit: RateLimit | None = None
+    """Of all that is in ``services`` together, and of nothing in ``methods``."""
+    service_threads: int = 64
+    """Most blocking servicers that run at once; further calls wait for a thread. A blocking servicer that calls its own
+    server and waits takes one for each call."""
+    telemetry: bool = True
+    """Whether servicers get spans and metrics, if the program has configured OpenTelemetry when the server starts."""
 
 
 class ServerEngine(Protocol):
@@ -117,8 +137,15 @@ class ServerEngine(Protocol):
         Raises ``BridgeError`` ALREADY_EXISTS if somebody else is there.
         """
 
-    async def start(self, methods: Sequence[Method]) -> None:
-        """Begins to answer."""
+    async def start(self, methods: Sequence[Method], services: Services | None = None) -> None:
+        """Begins to answer: to our methods, and to the services of others.
+
+        Raises ``BridgeError`` ALREADY_EXISTS, reason ``SERVICE_EXISTS``, for a service that is in both.
+        """
+
+    async def drain(self, timeout: float) -> bool:
+        """Returns when no call of ``services`` runs, or after so many seconds; whether none does. Calls are still
+        taken."""
 
     async def aclose(self, grace: float) -> None:
         """Takes no new calls, lets running ones go on for at most ``grace`` seconds, then cancels them."""
@@ -143,8 +170,11 @@ class ChannelOptions(msgspec.Struct, frozen=True):
 
     tls: ClientTls | None = None
     max_message_bytes: int = 16 * 1024 * 1024
+    """Of a message in either direction; at most 2**31 - 1."""
     keepalive: float = 60.0
-    """Seconds without traffic after which the connection is probed, while calls are running."""
+    """Seconds without traffic after which the connection is probed, while calls are running; 0: never. A grpc-go server
+    with its defaults takes a probe every five minutes, and closes the connection of whoever sends more
+    (keepalive.EnforcementPolicy in grpc-go)."""
 
 
 class Channel(Protocol):
@@ -165,3 +195,31 @@ class Channel(Protocol):
 
     async def aclose(self) -> None:
         """Cancels what runs and closes the connection."""
+
+
+class DuplexChannel(Channel, Protocol):
+    """A channel over a network: ``engines.connect`` gives one."""
+
+    def duplex(
+        self,
+        path: str,
+        requests: AsyncIterable[bytes],
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Sends requests as they come and returns the answers as they come. The call begins when the first answer is
+        asked for.
+
+        Closing it early cancels the call on the server. An exception of ``requests`` cancels it too, and is raised
+        here. ``requests``, if it can be closed, is closed at the end.
+        """
+
+    @property
+    def for_stubs(self) -> Any:
+        """The ``grpc.aio.Channel``, for generated stubs. It is closed with this one."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection at the moment. One over a Unix socket that was lost is made again by the next
+        call, any other by itself."""

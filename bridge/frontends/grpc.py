@@ -57,7 +57,8 @@ class ToolFrontend:
         on_response: Callable[[str, int], None] | None = None,
     ) -> None:
         self._dispatcher = dispatcher
-        self._host = host
+        self.host = host
+        """What tools of the calls to come call back to."""
         self._names = names
         self._max_message_bytes = max_message_bytes
         self._on_response = on_response
@@ -76,7 +77,7 @@ class ToolFrontend:
         return ToolCall(
             tool=request.tool_name,
             arguments=arguments,
-            host=self._host,
+            host=self.host,
             session_id=request.session_id,
             metadata=request.metadata,
             headers=rpc.headers,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse
 
 from bridge.engines.base import Method, ServerCall
 from bridge.errors import BridgeError, Code
-from bridge.tool_messages import parse_request
+from bridge.requests import parse_request
 
 __all__ = ["Health"]
 
@@ -36,6 +36,7 @@ class Health:
         prefix = "/grpc.health.v1.Health/"
         return [
             Method(prefix + "Check", unary=self._check, public=True),
+            Method(prefix + "List", unary=self._list, public=True),
             Method(prefix + "Watch", stream=self._watch, public=True),
         ]
 
@@ -45,6 +46,13 @@ class Health:
         if status is None:
             raise BridgeError(Code.NOT_FOUND, f"no service {service[:128]!r} here", reason="SERVICE_NOT_FOUND")
         return bytes(HealthCheckResponse(status=status).SerializeToString())
+
+    async def _list(self, rpc: ServerCall, data: bytes) -> bytes:
+        parse_request(HealthListRequest.FromString, data)
+        answer = HealthListResponse()
+        for service, status in self._status.items():
+            answer.statuses[service].status = status
+        return bytes(answer.SerializeToString())
 
     async def _watch(self, rpc: ServerCall, data: bytes) -> None:
         service = parse_request(HealthCheckRequest.FromString, data).service

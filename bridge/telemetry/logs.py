@@ -22,7 +22,7 @@ from bridge import call_path
 from bridge.errors import BridgeError, Code
 from bridge.telemetry import propagation
 
-__all__ = ["FORMATS", "LEVELS", "ConsoleFormatter", "JsonFormatter", "fields_of", "installed"]
+__all__ = ["FORMATS", "LEVELS", "ConsoleFormatter", "JsonFormatter", "extra_fields", "fields_of", "installed"]
 
 FORMATS = ("auto", "console", "json")
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -40,16 +40,18 @@ _CONTROL = {i: f"\\x{i:02x}" for i in (*range(32), *range(127, 160), 0x2028, 0x2
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The extra fields of a record as they may be shown, with the ids of the current trace and of the call in Snakepit
-    if there are such.
-
-    Names with a leading underscore are what a library notes for itself.
-    """
-    fields: dict[str, Any] = {}
+def extra_fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+    """What ``extra=`` of a logging call has given to a record. Names with a leading underscore are what a library notes
+    for itself."""
     for name, value in record.__dict__.items():
         if name not in _STANDARD and not name.startswith("_"):
-            fields[name] = REDACTED if _is_secret(name) else _shown(value)
+            yield name, value
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The extra fields of a record as they may be shown, with the ids of the current trace and of the call in Snakepit
+    if there are such."""
+    fields = {name: REDACTED if _is_secret(name) else _shown(value) for name, value in extra_fields(record)}
     if "trace_id" not in fields and (trace_id := propagation.trace_id()):
         fields["trace_id"] = trace_id
     if "correlation_id" not in fields and (correlation_id := _correlation_id()):

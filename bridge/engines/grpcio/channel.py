@@ -3,68 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from bridge.engines.base import ChannelOptions
-from bridge.errors import BridgeError, Code, invalid_argument
+from bridge.engines.grpcio.pump import RequestPump
+from bridge.engines.grpcio.settings import aio_channel
+from bridge.engines.headers import unsendable
+from bridge.errors import BridgeError, Code
 from bridge.status import DETAILS_KEY, from_status
 
 __all__ = ["GrpcioChannel"]
 
-_TARGET = re.compile(r"(unix:(//)?/.+|unix:[^/].*|(dns:(///)?|ipv4:|ipv6:)?[^\s/]+:\d{1,5})", re.ASCII)
-
 # The texts by which the C core says that a call never left this machine.
 _NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing", "DNS resolution failed")
-
-
-def _is_local(target: str) -> bool:
-    return target.startswith(("unix:", "127.", "localhost:", "[::1]:", "ipv4:127."))
 
 
 class GrpcioChannel:
     """A Channel by grpc.aio. Nothing is sent until the first call."""
 
     def __init__(self, target: str, options: ChannelOptions) -> None:
-        if not _TARGET.fullmatch(target):
-            raise invalid_argument(
-                "target", f"{target[:100]!r} is not an address; use host:port or unix:/path", reason="BAD_TARGET"
-            )
         self._target = target
-        settings: list[tuple[str, Any]] = [
-            ("grpc.max_receive_message_length", options.max_message_bytes),
-            ("grpc.max_send_message_length", options.max_message_bytes),
-            # Retries are the client's: only it knows which tools may run twice.
-            ("grpc.enable_retries", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
-            ("grpc.keepalive_time_ms", int(options.keepalive * 1000)),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.lb_policy_name", "round_robin"),
-            # Otherwise a new channel shares the connection of an older one to the same address, or its failure to make
-            # one and the wait before the next attempt.
-            ("grpc.use_local_subchannel_pool", 1),
-        ]
-        if _is_local(target):
-            settings.append(("grpc.enable_http_proxy", 0))
-        if options.tls is None:
-            self._channel = grpc.aio.insecure_channel(target, settings)
-        else:
-            tls = options.tls
-            if tls.server_name is not None:
-                settings.append(("grpc.ssl_target_name_override", tls.server_name))
-            credentials = grpc.ssl_channel_credentials(tls.ca, tls.private_key, tls.certificate)
-            self._channel = grpc.aio.secure_channel(target, credentials, settings)
+        self._channel = aio_channel(target, options)
         self._unary: dict[str, Any] = {}
         self._stream: dict[str, Any] = {}
+        self._duplex: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<GrpcioChannel {self._target} {self._channel.get_state().name}>"
+
+    @property
+    def for_stubs(self) -> Any:
+        return self._channel
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._channel.get_state() is grpc.ChannelConnectivity.READY)
 
     async def unary(
         self, path: str, request: bytes, *, headers: Sequence[tuple[str, str]] = (), timeout: float | None = None
@@ -80,6 +57,11 @@ class GrpcioChannel:
             raise _cancelled() from None
         except grpc.aio.UsageError:
             raise _closed() from None
+        except (grpc.aio.InternalError, TypeError, ValueError):
+            # What grpc.aio makes of headers it cannot send; to look at them before each call would cost every call.
+            if (problem := unsendable(headers)) is not None:
+                raise problem from None
+            raise
         return response
 
     async def stream(
@@ -88,6 +70,7 @@ class GrpcioChannel:
         method = self._stream.get(path)
         if method is None:
             method = self._stream[path] = self._channel.unary_stream(path)
+        _check(headers)
         try:
             call = method(request, timeout=timeout, metadata=headers or None)
         except grpc.aio.UsageError:
@@ -102,11 +85,47 @@ class GrpcioChannel:
         finally:
             call.cancel()
 
+    async def duplex(
+        self,
+        path: str,
+        requests: AsyncIterable[bytes],
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        method = self._duplex.get(path)
+        if method is None:
+            method = self._duplex[path] = self._channel.stream_stream(path)
+        _check(headers)
+        try:
+            call = method(timeout=timeout, metadata=headers or None)
+        except grpc.aio.UsageError:
+            raise _closed() from None
+        pump = RequestPump(call, requests)
+        try:
+            while (message := await call.read()) is not grpc.aio.EOF:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise _translate(error, self._target) from None
+        except asyncio.CancelledError:
+            cancelled = _cancelled()
+            if pump.failure is not None and isinstance(cancelled, BridgeError):
+                cancelled = pump.failure
+            raise cancelled from None
+        finally:
+            call.cancel()
+            await pump.stop()
+
     async def ready(self) -> None:
         await self._channel.channel_ready()
 
     async def aclose(self) -> None:
         await self._channel.close()
+
+
+def _check(headers: Sequence[tuple[str, str]]) -> None:
+    if (problem := unsendable(headers)) is not None:
+        raise problem
 
 
 def _cancelled() -> BaseException:

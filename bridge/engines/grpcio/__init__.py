@@ -1,0 +1,1 @@
+"""The engine on grpcio: the only package that imports it."""

@@ -55,20 +55,24 @@ $(PROTO_VENV)/.installed: Makefile
 	$(PROTO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check '$(PROTO_TOOLS)'
 	@touch $@
 
-# Snakepit's messages are loaded into a pool of their own (bridge/snakepit/messages.py), from a descriptor set.
+# The messages of other projects' wires are loaded into pools of their own (bridge/private_messages.py), from descriptor
+# sets. The file of go-plugin keeps its folder's name: reflection shows it beside the plugins' own files.
 GENERATE = $(PROTO_VENV)/bin/python -m grpc_tools.protoc
 define generate # into a folder
 	$(GENERATE) -Iproto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/bridge/v1/*.proto
 	$(GENERATE) -Iproto/snakepit --pyi_out=$(1)/bridge/snakepit \
 	  --descriptor_set_out=$(1)/bridge/snakepit/messages.binpb snakepit_bridge.proto
 	mv $(1)/bridge/snakepit/snakepit_bridge_pb2.pyi $(1)/bridge/snakepit/messages.pyi
+	$(GENERATE) -Iproto --pyi_out=$(1)/bridge \
+	  --descriptor_set_out=$(1)/bridge/goplugin/messages.binpb goplugin/plugin.proto
+	mv $(1)/bridge/goplugin/plugin_pb2.pyi $(1)/bridge/goplugin/messages.pyi
 endef
 
-proto: $(PROTO_VENV)/.installed ## generate bridge/v1 and bridge/snakepit from proto/
+proto: $(PROTO_VENV)/.installed ## generate from proto/ what is in bridge/
 	$(call generate,.)
 
 proto-check: $(PROTO_VENV)/.installed
-	@rm -rf .proto-check && mkdir -p .proto-check/bridge/snakepit
+	@rm -rf .proto-check && mkdir -p .proto-check/bridge/snakepit .proto-check/bridge/goplugin
 	@$(call generate,.proto-check)
 	@cd .proto-check && for file in bridge/*/*; do cmp "$$file" "../$$file" || \
 	  { echo "$$file is stale: run make proto"; exit 1; }; done

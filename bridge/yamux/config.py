@@ -23,7 +23,7 @@ class YamuxConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int = 1000
     """Streams of the other side that are open at the same time; more are reset."""
     max_unsent_replies: int = 4096
-    """Answers to pings and resets of refused streams that wait to be sent; more are a violation."""
+    """Frames without data that may wait to be sent; it is a violation to ping or to open a stream then."""
     keepalive_interval: float = 30.0
     """Seconds between pings; 0: none are sent."""
     ping_timeout: float = 10.0

@@ -91,7 +91,8 @@ class Incoming:
 
     def _ping(self, flags: int, value: int) -> list[Event]:
         if flags & _SYN:
-            self._outbox.reply(FrameType.PING, Flag.ACK, 0, value)
+            self._outbox.check_room()
+            self._outbox.put(FrameType.PING, Flag.ACK, 0, value)
             return []
         return [PongReceived(value)]
 

@@ -42,14 +42,22 @@ class Session(asyncio.BufferedProtocol):
     Args:
         client: which of the two sides this is. Of go-plugin's, the host is the client.
         config: limits and times.
+        opened: called with each stream of the other side when it is opened, in that order, before anything comes in it
+            or it can be accepted.
     """
 
     peer: Peer
     _transport: asyncio.Transport
     _loop: asyncio.AbstractEventLoop
 
-    def __init__(self, *, client: bool, config: YamuxConfig = DEFAULT_CONFIG) -> None:
-        self._client, self._config = client, config
+    def __init__(
+        self,
+        *,
+        client: bool,
+        config: YamuxConfig = DEFAULT_CONFIG,
+        opened: Callable[[StreamTransport], None] | None = None,
+    ) -> None:
+        self._client, self._config, self._opened = client, config, opened
         self._buffer = memoryview(bytearray(_READ_SIZE))
         self._streams: dict[int, StreamTransport] = {}
         self._incoming: dict[int, StreamTransport] = {}
@@ -93,15 +101,19 @@ class Session(asyncio.BufferedProtocol):
         self._settle()
         return stream, self._attach(stream, protocol_factory)
 
-    async def accept_stream(self, protocol_factory: Callable[[], _P]) -> tuple[StreamTransport, _P]:
-        """Waits for a stream of the other side, and accepts it. Raises ``SessionFailed``."""
+    async def next_stream(self) -> StreamTransport:
+        """Waits for a stream of the other side. ``accept_stream``, called at once, then accepts that one without
+        waiting. Raises ``SessionFailed``."""
         while not self._incoming:
             self.peer.check()
             self._arrived.clear()
             await self._arrived.wait()
-        stream_id = next(iter(self._incoming))
-        stream = self._incoming.pop(stream_id)
-        self.peer.accept(stream_id)
+        return next(iter(self._incoming.values()))
+
+    async def accept_stream(self, protocol_factory: Callable[[], _P]) -> tuple[StreamTransport, _P]:
+        """Waits for a stream of the other side, and accepts it. Raises ``SessionFailed``."""
+        stream = self._incoming.pop((await self.next_stream()).stream_id)
+        self.peer.accept(stream.stream_id)
         self._settle()
         return stream, self._attach(stream, protocol_factory)
 
@@ -227,7 +239,9 @@ class Session(asyncio.BufferedProtocol):
             case StreamReset(stream_id) if stream := self._streams.get(stream_id):
                 stream.reset()
             case StreamOpened(stream_id):
-                self._incoming[stream_id] = self._new_stream(stream_id)
+                stream = self._incoming[stream_id] = self._new_stream(stream_id)
+                if self._opened is not None:
+                    self._opened(stream)
                 self._arrived.set()
             case PongReceived(value) if (answer := self._pings.get(value)) and not answer.done():
                 answer.set_result(None)

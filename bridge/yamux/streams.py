@@ -56,9 +56,10 @@ class Streams:
             raise violation("BAD_STREAM_ID", "the other side opens a stream with a number of our side")
         if stream_id in self.open:
             raise violation("DUPLICATE_STREAM", "the other side opens a stream that is open")
+        self._outbox.check_room()
         full = self._unaccepted_theirs >= self._config.backlog or self._theirs >= self._config.max_streams
         if full or self.refusing:
-            self._outbox.reply(FrameType.WINDOW_UPDATE, Flag.RST, stream_id, 0)
+            self._outbox.put(FrameType.WINDOW_UPDATE, Flag.RST, stream_id, 0)
             return False
         self.open[stream_id] = StreamState(stream_id, ours=False)
         self._theirs += 1

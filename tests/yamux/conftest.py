@@ -10,6 +10,6 @@ from tests.support.go_programs import build
 
 
 @pytest.fixture(scope="session")
-def yamuxpeer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def yamuxpeer() -> Path:
     """A program that is one side of a session of hashicorp/yamux."""
-    return build("yamuxpeer", tmp_path_factory.mktemp("go"))
+    return build("yamuxpeer")

@@ -246,10 +246,22 @@ def test_a_violation_ends_the_session_and_the_other_side_is_told(sent: bytes, re
 def test_who_asks_and_does_not_read_breaks_the_protocol(asked: bytes) -> None:
     peer = server(YamuxConfig(max_unsent_replies=3))
     peer.go_away()
+    peer.take()
     events(peer, asked * 3)
     peer.take()
     events(peer, asked * 3)
     _, failed = failure(peer, asked)
+    assert (failed.code, failed.reason) == (Code.RESOURCE_EXHAUSTED, "REPLY_FLOOD")
+
+
+@pytest.mark.parametrize("answer", ["accept", "reset"])
+def test_who_opens_streams_and_does_not_read_that_they_are_taken_breaks_the_protocol(answer: str) -> None:
+    peer = server(YamuxConfig(max_unsent_replies=3))
+    for stream_id in (1, 3, 5):
+        events(peer, frame(WINDOW, SYN, stream_id, 0))
+        getattr(peer, answer)(stream_id)
+        events(peer, frame(WINDOW, RST, stream_id, 0))
+    _, failed = failure(peer, frame(WINDOW, SYN, 7, 0))
     assert (failed.code, failed.reason) == (Code.RESOURCE_EXHAUSTED, "REPLY_FLOOD")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["StopSignals", "run_in_foreground", "say"]
+__all__ = ["StopSignals", "close_loop", "run_in_foreground", "say"]
 
 STOP_MARGIN = 10.0
 """Seconds beyond the grace period in which a server must have ended. Draining takes no more than a second of them; the
@@ -127,11 +127,17 @@ def run_in_foreground(
     if not clean:
         say("calls were still running after the grace period; they are cut off")
         _leave(unfinished)
+    close_loop(loop)
+    stop.ended()
+    return 0
+
+
+def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Closes the loop of a program that has come to its end, with what is left in it. May end the process, with exit
+    code 0, where something does not end."""
     if _has_stuck_tasks(loop):
         _leave(0)
     loop.close()
-    stop.ended()
-    return 0
 
 
 def say(text: str) -> None:

@@ -1,0 +1,1 @@
+"""What a plugin prints, captured for its host."""

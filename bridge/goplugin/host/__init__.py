@@ -1,0 +1,1 @@
+"""The host's side: a plugin that is started, called and ended."""

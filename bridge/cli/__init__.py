@@ -1,9 +1,9 @@
 """The command line.
 
-``bridge serve``, ``bridge host`` and ``bridge stdio`` shall be ready as soon as a bare gRPC server is, so their flags
-are read by a small parser from the one table of settings, and everything else in this package is imported when it is
-needed: typer and rich for help, errors of usage and the other commands, and inside each command what only that command
-uses.
+``bridge serve``, ``bridge host``, ``bridge stdio`` and ``bridge plugin`` shall be ready as soon as a bare gRPC server
+is, so their flags are read by a small parser from the one table of settings, and everything else in this package is
+imported when it is needed: typer and rich for help, errors of usage and the other commands, and inside each command
+what only that command uses.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ def _run(arguments: list[str], reporter: Reporter) -> int:
             if arguments[0] == "stdio":
                 return stdio(*parsed)
             return serve("bridge" if arguments[0] == "serve" else "host", *parsed)
+    if arguments[:1] == ["plugin"]:
+        gc.disable()
+        from bridge.cli.plugin_serving import run_quickly
+
+        if (code := run_quickly(arguments[1:])) is not None:
+            return code
     from bridge.cli.app import run
 
     code = run(arguments, reporter)

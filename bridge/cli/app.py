@@ -18,6 +18,7 @@ from bridge.cli.exit_codes import ExitCode
 from bridge.cli.manifest_commands import MANIFEST_COMMANDS
 from bridge.cli.mcp_command import command as mcp
 from bridge.cli.plugin_commands import PLUGIN_COMMANDS
+from bridge.cli.plugin_serving import command as plugin
 from bridge.cli.problems import OutputClosed, Reporter, usage_error
 from bridge.cli.project import certs, demo, new
 from bridge.cli.servers import command as server
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., int]]] = {
     "host": ("Servers", server("host")),
     "stdio": ("Servers", server("stdio")),
     "mcp": ("Servers", mcp()),
+    "plugin": ("Servers", plugin()),
     "tools": ("Calls", tools),
     "call": ("Calls", call),
     "stream": ("Calls", stream),
@@ -56,7 +58,7 @@ GROUP_OPTIONS: dict[str, Callable[..., None]] = {"snakepit": snakepit}
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 _SETTINGS = (
-    "Every flag is also a key of the table [server] in bridge.toml and an environment variable BRIDGE_NAME; "
+    "Every flag is also a key of the table \\[server] in bridge.toml and an environment variable BRIDGE_NAME; "
     "flags win over the environment, and the environment over the file. `bridge doctor` shows what is in force."
 )
 

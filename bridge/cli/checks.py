@@ -51,7 +51,7 @@ OPTIONAL_PACKAGES = {
     "prometheus-client": "metrics",
 }
 """Packages that something needs, and the extra that installs each."""
-STUBS = ("bridge_pb2", "bridge_pb2_grpc", "host_pb2", "host_pb2_grpc", "values_pb2", "values_pb2_grpc")
+STUBS = tuple(f"{name}_{kind}" for name in ("bridge", "host", "plugin", "values") for kind in ("pb2", "pb2_grpc"))
 ANSWER_TIMEOUT = 2.0
 """Seconds to wait for whoever has an address."""
 

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from tests.goplugin.scenarios import HOST, PLUGIN
 from tests.jsonrpc.scenarios import CONCURRENCY, FRAMING, MESSAGES, SOCKETS, STDIO
 from tests.worker.scenarios import WORKERS
 
@@ -21,6 +22,8 @@ GROUPS = {
     "JSON-RPC: concurrency, cancelling, lifetime": CONCURRENCY,
     "JSON-RPC: Unix sockets": SOCKETS,
     "JSON-RPC: stdin and stdout": STDIO,
+    "go-plugin: a Go host runs a plugin of ours": PLUGIN,
+    "go-plugin: our host runs a plugin in Go": HOST,
 }
 """What happens, and what is expected, by id."""
 
@@ -30,11 +33,13 @@ INTRODUCTION = """\
 What can happen, and the tests that show what becomes of it. Their names begin with the ids: `pytest -k J05`. This page
 is made by `python -m tests.scenarios`.
 
+GP33, Terraform or OpenTofu with a provider, needs one of the two, and is skipped where there is none.
+
 What happens when any of the processes is killed at any moment of a call is in
 [kill/test_matrix.py](kill/test_matrix.py).
 """
 
-_TEST = re.compile(r"^ *(?:async )?def (test((?:_(?:w|[JFCUS])\d\d)+)_\w+)", re.MULTILINE)
+_TEST = re.compile(r"^ *(?:async )?def (test((?:_(?:w|gp|[JFCUS])\d\d)+)_\w+)", re.MULTILINE)
 
 
 def shown() -> dict[str, dict[str, list[str]]]:

@@ -22,7 +22,17 @@ from bench.cores import Cores, on
 from bench.cpu import TreeClock
 from bench.venvs import ROOT, python_of
 
-__all__ = ["OPTIONAL", "STARTERS", "Launch", "Server", "Settings", "environment", "launch_of", "start"]
+__all__ = [
+    "OPTIONAL",
+    "STARTERS",
+    "Launch",
+    "Server",
+    "Settings",
+    "environment",
+    "launch_of",
+    "pyvider_python",
+    "start",
+]
 
 PYVIDER = "pyvider-rpcplugin==0.5.5"
 CJM = "cjm-plugin-system==0.0.28"
@@ -139,8 +149,12 @@ def _redis(folder: Path, settings: Settings, host: str) -> Launch:
     return Launch(command, ready, {}, folder / "stdout")
 
 
+def pyvider_python() -> Path:
+    """The interpreter with pyvider and this one's gRPC. Raises ``RuntimeError`` with pip's words if that fails."""
+    return python_of("pyvider", [PYVIDER, f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}"])
+
+
 def _pyvider(folder: Path, settings: Settings, host: str) -> Launch:
-    python = python_of("pyvider", [PYVIDER, f"grpcio=={grpc.__version__}", f"protobuf=={google.protobuf.__version__}"])
     stdout = folder / "stdout"
 
     def ready() -> str | None:
@@ -150,7 +164,7 @@ def _pyvider(folder: Path, settings: Settings, host: str) -> Launch:
             return None
         return f"unix:{fields[3]}" if fields[2] == "unix" else fields[3]
 
-    command = [str(python), "-m", "bench.peers.pyvider_plugin", _listen(folder, settings)]
+    command = [str(pyvider_python()), "-m", "bench.peers.pyvider_plugin", _listen(folder, settings)]
     return Launch(command, ready, {**_COOKIE, "PLUGIN_AUTO_MTLS": "false", "PLUGIN_LOG_LEVEL": "ERROR"}, stdout)
 
 

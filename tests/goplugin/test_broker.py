@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from bridge.engines.services import Services
@@ -281,6 +283,16 @@ async def test_services_that_cannot_be_registered_leave_their_id_free(kind: Kind
 # The end
 
 
+async def say_if_connected(channel: grpc.aio.Channel, text: bytes) -> bytes | None:
+    try:
+        answer: bytes = await channel.unary_unary("/test.Echo/Say")(text, wait_for_ready=True, timeout=20)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return None
+    return answer
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.mux], ids=str)
 async def test_a_channel_of_a_stream_knocks_again_when_its_service_has_come_back(kind: Kind, folder: Path) -> None:
     async with joined(kind, folder) as pair, asyncio.timeout(30), AsyncExitStack() as stack:
@@ -290,8 +302,9 @@ async def test_a_channel_of_a_stream_knocks_again_when_its_service_has_come_back
         assert await say(channel, b"x") == b"first x"
         await first.aclose()
         async with pair.plugin.accept_and_serve(1, echo(b"second ")):
-            answer = channel.unary_unary("/test.Echo/Say")(b"x", wait_for_ready=True, timeout=20)
-            assert await answer == b"second x"
+            while (answer := await say_if_connected(channel, b"x")) is None:
+                pass  # it went into the old connection, of whose end gRPC had not heard
+            assert answer == b"second x"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
